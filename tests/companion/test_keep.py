@@ -1,0 +1,74 @@
+"""Committed long runs: shards, staleness, replay."""
+
+import json
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def shard(project, *words):
+    out = project.thesis("run", "ch1", "--profile", "paper", *words).stdout
+    return out.rsplit(", ", 1)[1].strip()
+
+
+def test_shards_are_merged_and_replayed(project):
+    base = project.root / "data" / "recorded" / "digits-paper"
+    shards = [
+        shard(project, "-p", "repeats", "3", "-p", "seed", "0"),
+        shard(project, "-p", "repeats", "3", "-p", "seed", "1"),
+    ]
+    for folder in shards:
+        project.thesis("keep", folder, "--part")
+    assert len(list((base / "parts").glob("*/fig-1.1.json"))) == 2
+    project.thesis("keep", "--merge", "digits-paper")
+    assert not (base / "parts").exists()
+    record = json.loads((base / "fig-1.1.json").read_text())
+    frame = pd.read_csv(base / "fig-1.1.csv")
+    assert len(frame) == record["rows"] == 12
+    assert frame.seed.nunique() == 6
+    # Three seeds a shard decide nothing; the six of the merged record do.
+    assert record["claims"][0]["verdict"] == "holds"
+    assert record["claims"][0]["n"] == 6
+
+    shown = json.loads(project.thesis("list", "--recorded", "--json").stdout)
+    assert {r["id"]: r["state"] for r in shown} == {"fig-1.1": "thesis-data", "tab-1.1": "thesis-data"}
+
+
+def test_stale_until_a_replay_agrees(project):
+    folder = shard(project, "-p", "seed", "1")
+    project.thesis("keep", folder)
+    path = project.root / "data" / "recorded" / "digits-paper" / "fig-1.1.json"
+    project.edit("thesislib/toy_shared.py", "GAIN = 1.0", "GAIN = 2.0 / 2  # the same, otherwise written")
+    assert '"state": "stale"' in project.thesis("list", "--recorded", "--json").stdout
+    assert "2 of 10 rows run again" in project.thesis("keep", "--replay", "digits-paper/fig-1.1").stdout
+    states = {r["id"]: r["state"] for r in json.loads(project.thesis("list", "--recorded", "--json").stdout)}
+    assert states == {"fig-1.1": "thesis-data", "tab-1.1": "stale"}
+
+    before = path.read_bytes()
+    project.edit("thesislib/toy_shared.py", "2.0 / 2", "1.5")
+    done = project.thesis("keep", "--replay", "digits-paper/fig-1.1", code=2)
+    assert "rows differ in value" in done.stderr
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("case", ["overlap", "dirty", "other code"])
+def test_what_keep_refuses(project, case):
+    first = shard(project, "-p", "seed", "1", "-p", "repeats", "2")
+    second = first
+    said = "shards overlap"
+    if case == "dirty":
+        project.edit("thesislib/toy_shared.py", "GAIN = 1.0", "GAIN = 3.0")
+        first = second = shard(project, "-p", "seed", "2", "-p", "repeats", "2")
+        words, said = [first], "uncommitted changes"
+    elif case == "other code":
+        project.edit("thesislib/toy_shared.py", "GAIN = 1.0", "GAIN = 3.0")
+        project.git("commit", "-aqm", "changed")
+        second = shard(project, "-p", "seed", "2", "-p", "repeats", "2")
+        words, said = [first, second], "shards differ in files"
+    else:
+        words = [first, second]
+    assert said in project.thesis("keep", *words, code=2).stderr
+    assert not list((project.root / "data" / "recorded").rglob("*.json"))
+    assert not list((project.root / "data" / "recorded").glob(".keep-*"))

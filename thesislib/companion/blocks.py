@@ -1,0 +1,247 @@
+"""How a record reads on the page: MyST text for the book, plain HTML for a notebook open elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from thesislib.companion import reported
+from thesislib.companion.house import Artefact
+from thesislib.companion.records import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ORIGIN = {
+    "caption": "The thesis states (caption)",
+    "abstract": "The thesis states (abstract)",
+    "inferred": "One would expect",
+    "ours": "Our own check",
+}
+STATE_WORDS = {
+    "missing": "not regenerated yet",
+    "stand-in": "stand-in data",
+    "thesis-data": "the thesis's data, reduced budget",
+    "paper": "the thesis's data and settings",
+    "stale": "its code or data changed since",
+}
+
+
+def target(identity: str) -> str:
+    """The anchor of an artefact."""
+    return identity.replace(".", "-").lower()
+
+
+def verdict(word: str) -> str:
+    """A verdict as a coloured word; the word itself says it, the colour only helps."""
+    return f"[{word}]{{.verdict .{word.split(' at ')[0].replace(' ', '-')}}}"
+
+
+def state(word: str) -> str:
+    """A state as a coloured word."""
+    return f"[{word}]{{.state .{word}}}"
+
+
+def number(value: Any, sign: bool = False) -> str:
+    """Three significant digits, or the text itself; empty for a missing number."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e6):
+        return f"{int(value):+d}" if sign else str(int(value))
+    return f"{value:+.3g}" if sign else f"{value:.3g}"
+
+
+def finding(claim: dict[str, Any]) -> str:
+    """One claim with its verdict, estimate and reason, as a list item."""
+    text = f"- {verdict(claim['verdict'])} {ORIGIN[claim['source']]}: {claim['sentence']}."
+    if claim["estimate"] is not None:
+        low, high = number(claim["low"], sign=True), number(claim["high"], sign=True)
+        text += (
+            f" Measured: **{number(claim['estimate'], sign=True)}** [{low}, {high}] {claim['unit']},"
+            f" {claim['n']} {claim['pairs']}, positive speaks for the claim."
+        )
+        if claim["reason"]:
+            text += f" Decided by {claim['reason']}."
+    elif claim["reason"]:
+        text += f" Reason: {claim['reason']}."
+    return text
+
+
+def table(frame: pd.DataFrame, align: str = "") -> str:
+    """A frame as a MyST pipe table, numbers to three digits."""
+    cells = [[_cell(number(value)) for value in row] for row in frame.astype(object).to_numpy().tolist()]
+    lines = [[_cell(str(c)) for c in frame.columns], [align or "---"] * len(frame.columns), *cells]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def dropdown(title: str, body: str) -> str:
+    """Folded text."""
+    return f"::::{{dropdown}} {title}\n{body}\n::::"
+
+
+def reported_table(rows: pd.DataFrame) -> str:
+    """Reported rows alone, for a page without a run."""
+    shown = rows.fillna({"value": ""})
+    who = shown[["model", "setting", "method"]].agg(lambda r: ", ".join(t for t in r if t), axis=1)
+    frame = shown[["dataset", "metric", "value", "source"]].assign(who=who, confidence=shown["confidence"])
+    frame["value"] = [f"{number(v)} {u}".strip() for v, u in zip(frame["value"], shown["unit"], strict=True)]
+    return table(frame[["dataset", "who", "metric", "value", "source", "confidence"]])
+
+
+def beside_table(both: pd.DataFrame) -> str:
+    """Reported beside repeated: six columns."""
+    rows = both.to_dict("records")
+    shown = both[["who", "metric"]].copy()
+    shown.insert(0, "data", [_data(r) for r in rows])
+    shown["reported"] = [_reported(r) for r in rows]
+    shown["this run"] = [_repeated(r) for r in rows]
+    shown["difference"] = [number(r["difference"], sign=True) for r in rows]
+    return table(shown)
+
+
+def block(
+    record: Record,
+    images: str,
+    command: str,
+    both: pd.DataFrame | None,
+    summary: pd.DataFrame | None,
+    downloads: dict[str, str],
+) -> str:
+    """A record as MyST.
+
+    Parameters
+    ----------
+    images
+        Path of the figure's SVG as the page sees it; empty for a table.
+    command
+        What reruns it.
+    both
+        Reported beside repeated, or None where nothing is reported.
+    summary
+        The numbers of a figure in a few rows, or the table itself.
+    downloads
+        Title to path, as the page sees them.
+    """
+    artefact = record.artefact
+    title = f"**{artefact.label}.** {artefact.title}."
+    parts = []
+    caption = f"{title} {_data_line(record)}"
+    if images:
+        alt = " ".join(record.alt.split())
+        parts.append(f"::::{{figure}} {images}\n:alt: {alt}\n:width: 100%\n\n{caption}\n::::")
+    else:
+        parts.append(caption)
+    if summary is not None and not images:
+        parts.append(table(summary))
+    parts.append("\n".join(finding(claim) for claim in record.claims) or "*No claim is attached to it.*")
+    if both is not None and len(both):
+        parts.append(f"**Reported beside repeated.**\n\n{beside_table(both)}")
+    elif artefact.kind != "Extra":
+        parts.append(f"**Reported:** {artefact.reported_note or 'no number is known'}.")
+    if summary is not None and images:
+        parts.append(dropdown("The numbers in a few rows", table(summary)))
+    parts.append(dropdown("Where this comes from, and how to rerun it", provenance(record, command)))
+    links = " · ".join(f"{{download}}`{name} <{path}>`" for name, path in downloads.items())
+    parts.append(f"Download: {links}")
+    return "\n\n".join(parts)
+
+
+def provenance(record: Record, command: str) -> str:
+    """What a record was made from, as a list."""
+    p = record.provenance
+    commit = (p["commit"] or "no git clone")[:12] + (", with uncommitted changes" if p["dirty"] else "")
+    made = ", ".join(f"{name} {version}" for name, version in p["versions"].items())
+    data = ", ".join(f"{name} `{print_}`" for name, print_ in p["data"].items()) or "none read"
+    changed = ", ".join(f"{k} = {v}" for k, v in record.parameters.items()) or "none: the profile's own"
+    lines = [
+        f"Rerun: `{command}`",
+        f"Profile {record.profile}; parameters changed: {changed}; seeds {', '.join(map(str, record.seeds))}",
+        f"Data: {data}",
+        f"Commit {commit}; inputs `{p['inputs'][:12]}`; started {p['started']}",
+        f"Made with {made}",
+        f"On {p['machine']}, device {p['device']}, {p['seconds']:.0f} s",
+        f"Spread to expect elsewhere: {record.spread}",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def plain_html(record: Record, summary: pd.DataFrame | None, png: bytes | None) -> str:
+    """The same in plain HTML, for JupyterLab and viewers that know no MyST."""
+    artefact = record.artefact
+    parts = [f"<p><strong>{artefact.label}.</strong> {html.escape(artefact.title)}. "
+             f"{html.escape(_data_line(record).strip('*'))}</p>"]  # fmt: skip
+    if png:
+        code = base64.b64encode(png).decode()
+        alt = html.escape(record.alt, quote=True)
+        parts.append(f'<img alt="{alt}" src="data:image/png;base64,{code}" style="max-width:100%">')
+    elif summary is not None:
+        parts.append(summary.to_html(index=False, border=0))
+    items = [f"<li><strong>{c['verdict']}</strong>: {html.escape(c['sentence'])}</li>" for c in record.claims]
+    parts.append(f"<ul>{''.join(items)}</ul>")
+    return "\n".join(parts)
+
+
+def command(record: Record) -> str:
+    """The command that makes a record again."""
+    words = [f"thesis run ch{record.artefact.chapter} --profile {record.profile}"]
+    for name, value in record.parameters.items():
+        text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        words.append(f"-p {name} {text}")
+    return " ".join(words)
+
+
+def claims_note(artefact: Artefact) -> str:
+    """A claim that no run has decided, for a stub."""
+    if not artefact.claim:
+        return ""
+    return f"{ORIGIN[artefact.claim_from or 'inferred']}: {artefact.claim}."
+
+
+def folded_reported(artefact: Artefact) -> str:
+    """What is reported of an artefact, folded; or the reason why nothing is."""
+    rows = reported.read(artefact.id)
+    if rows.empty:
+        return f"Reported: {artefact.reported_note or 'no number is known'}."
+    known = int(rows["value"].notna().sum())
+    return dropdown(f"Reported numbers ({known} known of {len(rows)} rows)", reported_table(rows))
+
+
+def _data_line(record: Record) -> str:
+    names = ", ".join(record.dataset) or "made by the notebook"
+    seeds = f"{len(record.seeds)} seed{'s' if len(record.seeds) != 1 else ''}"
+    return f"*Data: {names} ({STATE_WORDS[record.state()]}); profile {record.profile}, {seeds}.*"
+
+
+def _data(row: dict) -> str:
+    run = row["run on"]
+    return (
+        row["dataset"] if not isinstance(run, str) or run == row["dataset"] else f"{row['dataset']} / {run}"
+    )
+
+
+def _reported(row: dict) -> str:
+    if not isinstance(row["source"], str):
+        return ""
+    value = number(row["reported"]) or "unknown"
+    return f"{value} {row['unit']} ({row['source']}; {row['confidence']})".replace("  ", " ")
+
+
+def _repeated(row: dict) -> str:
+    if math.isnan(row["repeated"]):
+        return "not run"
+    sd = "" if math.isnan(row["sd"]) else f" ± {number(row['sd'])}"
+    return number(row["repeated"]) + sd
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def joined(parts: Iterable[str]) -> str:
+    """Blocks of MyST with blank lines between them."""
+    return "\n\n".join(part for part in parts if part)

@@ -1,0 +1,176 @@
+"""Puts the pages together and renders them; executes nothing."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from thesislib import datasets, sources
+from thesislib.companion import blocks, board, house
+from thesislib.companion.house import Chapter, CompanionError
+from thesislib.memo import write_atomic
+
+MATHJAX = ("tex-mml-chtml.js", "output/chtml/fonts", "input/tex/extensions")
+
+
+def build(profile: str) -> tuple[Path, bool]:
+    """Render the book of a profile from its executed chapters.
+
+    Returns
+    -------
+    index : Path
+        The page to open.
+    rendered : bool
+        False if the last build already shows exactly this.
+
+    Raises
+    ------
+    CompanionError
+        If a written chapter has no executed notebook, or Sphinx warns of anything.
+    """
+    base = house.root() / "_build"
+    site, index, stamp = base / "site", base / "html" / "index.html", base / "html" / ".stamp"
+    print_ = _stage(site, profile)
+    if index.is_file() and stamp.is_file() and stamp.read_text() == print_:
+        return index, False
+    stamp.unlink(missing_ok=True)
+    log = base / "book.log"
+    jupyter_book = [
+        sys.executable,
+        "-m",
+        "jupyter_book",
+        "build",
+        str(site),
+        "--path-output",
+        str(base.parent),
+    ]
+    with open(log, "w") as out:
+        code = subprocess.run([*jupyter_book, "-n", "-W", "--keep-going"], stdout=out, stderr=out).returncode
+    if code or not index.is_file():
+        lines = [line for line in log.read_text().splitlines() if "WARNING" in line or "ERROR" in line]
+        raise CompanionError(f"the book did not build: {lines[0] if lines else ''} (log: _build/book.log)")
+    write_atomic(stamp, print_.encode())
+    return index, True
+
+
+def _stage(site: Path, profile: str) -> str:
+    """Write the sources of the book into `site`; a hash over them.
+
+    Files that are already as they should be keep their dates, so Sphinx renders only what changed.
+    """
+    base = house.root()
+    pages: dict[str, bytes] = {"index.md": (base / "index.md").read_bytes()}
+    for file in sorted((base / "book").rglob("*")):
+        if file.is_file():
+            pages[file.relative_to(base).as_posix()] = file.read_bytes()
+    for file in sorted((base / "data" / "recorded").glob("*-*/*.*")):
+        pages[file.relative_to(base).as_posix()] = file.read_bytes()
+    pages["_toc.yml"] = (base / "_toc.yml").read_bytes()
+    pages["_config.yml"] = _config(base / "_config.yml", profile)
+    pages |= _mathjax()
+    for chapter in house.chapters().values():
+        if chapter.package:
+            pages |= _executed(chapter, profile) if chapter.written else _stub(chapter)
+    found, kept = board.rows(profile), board.recorded_rows()
+    pages |= {
+        "generated/scoreboard.md": board.scoreboard(found, kept).encode(),
+        "generated/verdicts.md": board.verdicts_by_chapter(found, kept).encode(),
+        "generated/totals.md": board.totals_line(found).encode(),
+        "generated/datasets.md": _datasets().encode(),
+    }
+    for name, content in pages.items():
+        path = site / name
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomic(path, content)
+    for path in sorted(site.rglob("*"), reverse=True):
+        if path.is_file() and path.relative_to(site).as_posix() not in pages:
+            path.unlink()
+    code = sorted(sources.PACKAGE.rglob("*.py"))  # the API pages come from docstrings
+    parts = [f"{n} {hashlib.sha256(c).hexdigest()}" for n, c in sorted(pages.items())]
+    return sources.fingerprint(code, *parts)
+
+
+def _config(path: Path, profile: str) -> bytes:
+    """The book's configuration, with a banner where the profile is no result."""
+    text = path.read_text(encoding="utf-8")
+    if profile != "smoke":
+        return text.encode()
+    config = yaml.safe_load(text)
+    config["sphinx"]["config"]["html_theme_options"]["announcement"] = (
+        "This copy was built at the smoke profile: it shows that everything runs, its numbers are no results."
+    )
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode()
+
+
+def _executed(chapter: Chapter, profile: str) -> dict[str, bytes]:
+    folder = house.root() / "_build" / profile / chapter.slug
+    notebook = folder / f"{chapter.slug}.ipynb"
+    if not notebook.is_file():
+        raise CompanionError(
+            f"{chapter.name} has not been run at {profile}: `thesis run {chapter.name} --profile {profile}`"
+        )
+    kept = {f"records/{f.name}": f.read_bytes() for f in sorted((folder / "records").iterdir())}
+    return {f"notebooks/{notebook.name}": notebook.read_bytes(), **kept}
+
+
+def _stub(chapter: Chapter) -> dict[str, bytes]:
+    """The page of a chapter that is not written yet: its artefacts, their claims, what is reported."""
+    n = len(chapter.artefacts)
+    parts = [
+        f"# {chapter.short}",
+        f"*Chapter {chapter.number} of the thesis: {chapter.title}.* Source: {chapter.source}.",
+        f":::{{admonition}} Not regenerated yet\nThis page lists the chapter's {n} figures and tables, what "
+        "each is expected to show and what is reported of it. No number here comes from a run of ours.\n:::",
+    ]
+    for artefact in chapter.artefacts:
+        parts += [
+            f"({blocks.target(artefact.id)})=",
+            f"## {artefact.label}",
+            f"{artefact.title}. Section {artefact.section}. State: {blocks.state('missing')}.",
+            blocks.claims_note(artefact),
+            blocks.folded_reported(artefact),
+        ]
+    return {f"notebooks/{chapter.slug}.md": blocks.joined(parts).encode()}
+
+
+def _datasets() -> str:
+    """The table of data sets; whether a file is there is this machine's business, so it is left out."""
+    lines = ["| Name | Kind | From | Terms | Chapters |", "|---|---|---|---|---|"]
+    for entry in datasets.available():
+        chapters = ", ".join(map(str, entry.chapters))
+        lines.append(f"| `{entry.name}` | {entry.kind} | {entry.source} | {entry.terms} | {chapters} |")
+    return "\n".join(lines)
+
+
+@functools.cache
+def _mathjax() -> dict[str, bytes]:
+    """MathJax from its package, so that the book needs no network."""
+    spec = importlib.util.find_spec("sphinx_mathjax_offline")
+    if spec is None or spec.origin is None:
+        raise CompanionError("sphinx-mathjax-offline is not installed: `pip install -e .[book]`")
+    base = Path(spec.origin).parent / "static" / "mathjax"
+    found = {}
+    for name in MATHJAX:
+        files = [base / name] if (base / name).is_file() else sorted((base / name).rglob("*"))
+        for file in (f for f in files if f.is_file()):
+            found[f"book/_static/mathjax/{file.relative_to(base).as_posix()}"] = file.read_bytes()
+    return found
+
+
+def clean(everything: bool) -> list[str]:
+    """Remove what was generated; memoised experiments and other runs only if `everything`."""
+    base = house.root() / "_build"
+    keep = set() if everything else {"cache"}
+    gone = [p for p in base.glob("*") if p.name not in keep] if base.is_dir() else []
+    if everything and (runs := house.root() / "runs").is_dir():
+        gone.append(runs)
+    for path in gone:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return [path.relative_to(house.root()).as_posix() for path in gone]

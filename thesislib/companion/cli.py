@@ -1,0 +1,219 @@
+"""The command ``thesis``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from thesislib.companion import house
+from thesislib.companion.house import CompanionError
+from thesislib.settings import PROFILES
+
+# Sub-commands import what they need, so that listing needs neither pandas nor Sphinx.
+
+
+def main(words: list[str] | None = None) -> int:
+    """Entry point; returns the exit code. A user's mistake is one line and code 2."""
+    arguments = _parser().parse_args(words)
+    try:
+        arguments.do(arguments)
+    except CompanionError as error:
+        print(f"thesis: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("thesis: interrupted; what was finished is kept, the same command goes on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="thesis", description="Regenerate the figures and tables of the thesis, and read what came out."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, do: Any, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(do=do)
+        return sub
+
+    sub = command("list", _list, "All figures and tables with their state and verdicts.")
+    _profile(sub)
+    sub.add_argument("--recorded", action="store_true", help="the committed long runs instead")
+    sub.add_argument("--json", action="store_true", help="for programs")
+
+    sub = command("show", _show, "One artefact: claims, verdicts, where its numbers come from.")
+    sub.add_argument("id", help="fig-6.2, say")
+    _profile(sub)
+    sub.add_argument("--recorded", action="store_true", help="its committed long runs instead")
+    sub.add_argument("--json", action="store_true", help="for programs")
+
+    sub = command("run", _run, "Execute a chapter's notebook; with changed parameters into runs/<hash>.")
+    sub.add_argument("chapter", help="ch6, say")
+    _profile(sub)
+    sub.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="values",
+                     help="change a parameter; a list as a,b,c")  # fmt: skip
+    sub.add_argument("--force", action="store_true", help="execute even if nothing changed")
+
+    sub = command("book", _book, "Execute the chapters that changed, then render the book.")
+    _profile(sub)
+
+    sub = command("keep", _keep, "Store long runs under data/recorded, merge their parts, or replay one.")
+    sub.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="runs/<hash>; several are merged")
+    sub.add_argument("--part", action="store_true", help="store as a part, to be merged later")
+    sub.add_argument("--merge", metavar="PLACE", help="merge the parts of PLACE, a9a-paper, say")
+    sub.add_argument("--replay", metavar="PLACE/ID", help="run its first items again and compare")
+
+    sub = command("data", _data, "Which data sets are there, and where the others come from.")
+    sub.add_argument("--fetch", metavar="NAME", help="download one, where its publisher allows")
+    sub.add_argument("--json", action="store_true", help="for programs")
+
+    sub = command("clean", _clean, "Remove the book and the executed chapters.")
+    sub.add_argument("--all", action="store_true", help="also memoised experiments and runs/")
+    return parser
+
+
+def _profile(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--profile", choices=PROFILES, default="laptop", help="default: laptop")
+
+
+def _list(a: argparse.Namespace) -> None:
+    from thesislib.companion import board
+
+    rows = board.recorded_rows() if a.recorded else board.rows(a.profile)
+    if a.json:
+        print(json.dumps([row.as_dict() for row in rows], indent=1, ensure_ascii=False))
+        return
+    for row in rows:
+        claims = row.record.claims if row.record else []
+        verdicts = ", ".join(dict.fromkeys(c["verdict"] for c in claims))
+        data = ",".join(row.record.dataset) if row.record else ""
+        title = row.artefact.title if len(row.artefact.title) < 60 else f"{row.artefact.title[:57]}..."
+        print(f"{row.artefact.id:9} {row.state:12} {title:60} {data:22} {verdicts}".rstrip())
+    if not a.recorded:
+        print(f"\n{board.totals_line(rows)}   (profile {a.profile})")
+
+
+def _show(a: argparse.Namespace) -> None:
+    from thesislib.companion import blocks, board
+
+    artefact = house.artefact(a.id)
+    rows = board.recorded_rows() if a.recorded else board.rows(a.profile)
+    mine = [row for row in rows if row.artefact.id == a.id and (row.record or a.json)]
+    if a.json:
+        print(json.dumps([row.as_dict() for row in mine], indent=1, ensure_ascii=False))
+        return
+    print(f"{artefact.label} (section {artefact.section}): {artefact.title}")
+    if not mine:
+        where = "has no committed long run" if a.recorded else f"is missing at profile {a.profile}"
+        chapter = f"ch{artefact.chapter}"
+        written = house.chapter(chapter).written
+        hint = (
+            f"`thesis run {chapter} --profile {a.profile}` makes it"
+            if written
+            else f"{chapter} is not written"
+        )
+        raise CompanionError(f"{a.id} {where}; {hint}")
+    for row in mine:
+        record = row.record
+        assert record is not None
+        print(f"\nstate    {row.state}: {blocks.STATE_WORDS[row.state]}")
+        print(f"data     {', '.join(record.dataset) or 'made by the notebook'}")
+        for claim in record.claims:
+            print(f"claim    {claim['verdict'].upper()}: {claim['sentence']} ({claim['source']})")
+            if claim["estimate"] is not None:
+                low, high = blocks.number(claim["low"], True), blocks.number(claim["high"], True)
+                print(f"         {blocks.number(claim['estimate'], True)} [{low}, {high}] {claim['unit']}, "
+                      f"{claim['n']} {claim['pairs']}; {claim['reason']}")  # fmt: skip
+            elif claim["reason"]:
+                print(f"         {claim['reason']}")
+        print(f"numbers  {record.file('csv')} ({record.rows} rows)")
+        for line in blocks.provenance(record, blocks.command(record)).splitlines():
+            print(f"         {line.removeprefix('- ').replace('`', '')}")
+
+
+def _run(a: argparse.Namespace) -> None:
+    from thesislib.companion import runner
+
+    chapter = house.chapter(a.chapter)
+    if len(names := [name for name, _ in a.values]) > len(set(names)):
+        raise CompanionError("a parameter is given twice")
+    values = {name: _value(text) for name, text in a.values}
+    folder, executed = runner.run(chapter, a.profile, values, force=a.force)
+    shown = folder.relative_to(house.root()) if folder.is_relative_to(house.root()) else folder
+    print(f"{chapter.name} ({a.profile}): {'executed' if executed else 'nothing changed'}, {shown}")
+
+
+def _book(a: argparse.Namespace) -> None:
+    from thesislib.companion import book, runner
+
+    for chapter in house.chapters().values():
+        if chapter.package and chapter.written:
+            _, executed = runner.run(chapter, a.profile, {})
+            if executed:
+                print(f"{chapter.name} ({a.profile}): executed")
+    index, rendered = book.build(a.profile)
+    print(f"{'Rendered' if rendered else 'Nothing changed'}. Open {index.relative_to(house.root())}")
+
+
+def _keep(a: argparse.Namespace) -> None:
+    from thesislib.companion import keep
+
+    if sum(map(bool, (a.runs, a.merge, a.replay))) != 1:
+        raise CompanionError("keep takes run folders, or --merge PLACE, or --replay PLACE/ID")
+    if a.replay:
+        print(keep.replay(a.replay.removesuffix(".json")))
+        return
+    for path in keep.merge(a.merge) if a.merge else keep.keep(a.runs, part=a.part):
+        print(path.relative_to(house.root()))
+
+
+def _data(a: argparse.Namespace) -> None:
+    from thesislib import datasets
+
+    try:
+        if a.fetch:
+            print(datasets.fetch(a.fetch))
+            return
+    except datasets.DatasetError as error:
+        raise CompanionError(str(error)) from None
+    entries = datasets.available()
+    if a.json:
+        keys = ("name", "kind", "present", "source", "terms", "expected")
+        print(
+            json.dumps([{k: str(getattr(e, k)) for k in keys} for e in entries], indent=1, ensure_ascii=False)
+        )
+        return
+    for entry in entries:
+        print(f"{entry.name:18} {'there' if entry.present else 'missing':8} {entry.kind:9} {entry.source}")
+
+
+def _clean(a: argparse.Namespace) -> None:
+    from thesislib.companion import book
+
+    print("removed", ", ".join(book.clean(a.all)) or "nothing")
+
+
+def _value(text: str) -> Any:
+    """A value as typed: YAML, and a bare ``a,b`` is a list."""
+    value = yaml.safe_load(text)
+    if isinstance(value, str) and "," in value:
+        return [yaml.safe_load(item) for item in value.split(",") if item.strip()]
+    # YAML 1.1 reads 1e-3 as text; a reader who types it means the number.
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""The book's one figure style, and figures as files."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDTH = 6.3  # inches: the thesis's text width
+# Okabe and Ito's colours, ordered so that neighbours differ in lightness too (readable in grey).
+PALETTE = ("#000000", "#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8C6D00")
+DASHES = ("", (5, 1.5), (1.5, 1.2), (5, 1.2, 1.2, 1.2), (3, 1.5), (7, 2), (2, 1, 1, 1), (4, 1, 1, 1, 1, 1))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+
+def use_style() -> None:
+    """Set matplotlib and seaborn to the book's style."""
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    sns.set_palette(PALETTE)
+    plt.style.use(Path(__file__).with_name("book.mplstyle"))
+
+
+def look(names: list[str]) -> dict[str, dict]:
+    """Colour, dash and marker for each name, the same in every panel: arguments for seaborn.
+
+    Raises
+    ------
+    ValueError
+        If there are more names than the palette can tell apart.
+    """
+    if len(names) > len(PALETTE):
+        raise ValueError(f"{len(names)} curves, the palette tells {len(PALETTE)} apart: split the figure")
+    return {
+        "palette": dict(zip(names, PALETTE, strict=False)),
+        "dashes": dict(zip(names, DASHES, strict=False)),
+        "markers": dict(zip(names, MARKERS, strict=False)),
+    }
+
+
+def render(figure: Figure) -> dict[str, bytes]:
+    """The figure as SVG and PNG, without date or path, so that equal figures are equal bytes."""
+    images = {}
+    for suffix, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 160})):
+        stream = io.BytesIO()
+        figure.savefig(stream, format=suffix, **options)
+        images[suffix] = stream.getvalue()
+    return images

@@ -1,0 +1,206 @@
+"""Long runs worth keeping: committed under ``data/recorded/``, in parts if need be, and replayed later."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from thesislib.companion import house, provenance, records, runner, runs
+from thesislib.companion.house import CompanionError
+from thesislib.companion.records import MAX_RECORDED, Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SAME = ("id", "profile", "keys", "values", "stands_for", "same_as", "spread", "alt")
+
+
+def keep(folders: Sequence[Path], *, part: bool = False) -> list[Path]:
+    """Store the records of finished runs, one folder a data set.
+
+    Parameters
+    ----------
+    folders
+        Run folders (``runs/ch6-…``) or parts; several are shards of one long run and are merged.
+    part
+        Store them unmerged under ``parts/`` of their folder, for a later call to merge.
+
+    Returns
+    -------
+    list of Path
+        The JSON files written.
+
+    Raises
+    ------
+    CompanionError
+        If a folder is no run, a run was made with uncommitted changes, shards disagree on anything but the
+        rows, overlap or leave holes, or a file would exceed 200 kB. Nothing is written then.
+    """
+    shards = [r for folder in folders for r in _records_of(folder)]
+    pieces: dict[tuple[str, str], list[tuple[Record, pd.DataFrame]]] = {}
+    for record in shards:
+        frame = record.frame()
+        for name in record.dataset:
+            rows = frame[frame["dataset"] == name] if "dataset" in frame else frame
+            place = f"{name}-{record.profile}"
+            pieces.setdefault((place, record.id), []).append((record, rows.reset_index(drop=True)))
+    base = house.root() / "data" / "recorded"
+    with tempfile.TemporaryDirectory(dir=_made(base), prefix=".keep-") as scratch:
+        ready = []
+        for (place, identity), found in pieces.items():
+            for number, group in enumerate([[one] for one in found] if part else [found]):
+                name = place if not part else f"{place}/parts/{_stamp(group[0][0])}-{number}"
+                ready.append((_merged(group, place, Path(scratch) / name), base / name, identity))
+        written = []
+        for record, target, identity in ready:
+            target.mkdir(parents=True, exist_ok=True)
+            for suffix in ("csv", "json"):
+                record.file(suffix).replace(target / f"{identity}.{suffix}")
+            written.append(target / f"{identity}.json")
+    return written
+
+
+def merge(place: str) -> list[Path]:
+    """Merge the committed parts of ``data/recorded/<place>`` and remove them."""
+    parts = sorted((house.root() / "data" / "recorded" / place / "parts").glob("*/"))
+    if not parts:
+        raise CompanionError(f"data/recorded/{place} has no parts")
+    written = keep(parts)
+    for part in parts:
+        for file in part.iterdir():
+            file.unlink()
+        part.rmdir()
+    parts[0].parent.rmdir()
+    return written
+
+
+def replay(name: str) -> str:
+    """Run the first items of a committed record again and compare.
+
+    If every row of the shorter run is in the record, the record's files are brought up to date, so that it is
+    stale no more.
+
+    Parameters
+    ----------
+    name
+        ``a9a-paper/fig-6.2``.
+
+    Returns
+    -------
+    str
+        What was compared.
+
+    Raises
+    ------
+    CompanionError
+        If rows differ; the record stays as it is.
+    """
+    record = records.read(house.root() / "data" / "recorded" / f"{name}.json")
+    chapter = house.chapter(f"ch{record.artefact.chapter}")
+    shorter = importlib.import_module(f"thesislib.{chapter.package}.settings").REPLAY
+    changed = {k: v for k, v in record.parameters.items() if k in runs.declared(chapter)}
+    folder, _ = runner.run(chapter, record.profile, {**changed, **shorter}, force=True)
+    again = records.read(folder / "records" / f"{record.id}.json").frame()
+    if "dataset" in again:
+        again = again[again["dataset"].isin(record.dataset)]
+    count = _compare(record, record.frame(), again)
+    files = provenance.method_files(chapter)
+    commit = provenance.git_state()
+    note = {"date": datetime.date.today().isoformat(), "rows": count, **commit}
+    fresh = {**record.provenance, "files": files, "replayed": note}
+    records.write_json(dataclasses.replace(record, provenance=fresh))
+    return f"{name}: {count} of {record.rows} rows run again, all as recorded"
+
+
+def _compare(record: Record, stored: pd.DataFrame, again: pd.DataFrame) -> int:
+    """Number of rows of `again` found in `stored` with equal values; times are not compared."""
+    values = [v for v in record.values if "seconds" not in v]
+    both = again.merge(stored, on=record.keys, how="left", suffixes=("", " stored"), indicator=True)
+    if (lost := int((both["_merge"] != "both").sum())) or both.empty:
+        raise CompanionError(f"{record.id}: {lost} of {len(again)} replayed rows are not in the record")
+    for value in values:
+        new, old = both[value].to_numpy(), both[f"{value} stored"].to_numpy()
+        if both[value].dtype.kind in "fc":
+            bad = ~np.isclose(new, old, rtol=1e-6, atol=1e-9, equal_nan=False)
+        else:
+            bad = new != old
+        if bad.any():
+            row = both[bad].iloc[0]
+            where = ", ".join(f"{k} {row[k]}" for k in record.keys)
+            raise CompanionError(
+                f"{record.id}: {int(bad.sum())} of {len(both)} rows differ in {value}, first at {where}: "
+                f"{row[value]} now, {row[f'{value} stored']} recorded"
+            )
+    return len(both)
+
+
+def _merged(found: list[tuple[Record, pd.DataFrame]], place: str, folder: Path) -> Record:
+    """One record of several shards, written into `folder`."""
+    import pandas as pd
+
+    first = found[0][0]
+    for other, _ in found[1:]:
+        unlike = [f for f in SAME if getattr(other, f) != getattr(first, f)]
+        unlike += [f for f in ("files", "versions") if other.provenance[f] != first.provenance[f]]
+        if unlike:
+            raise CompanionError(
+                f"{first.id}: shards differ in {', '.join(unlike)}; run them from one commit"
+            )
+    frame = pd.concat([rows for _, rows in found], ignore_index=True)
+    if frame.duplicated(first.keys).any():
+        raise CompanionError(f"{place}/{first.id}: shards overlap on {', '.join(first.keys)}")
+    frame = frame.sort_values(first.keys, kind="stable", ignore_index=True)
+    cells = int(np.prod([frame[k].nunique() for k in first.keys]))
+    if cells != len(frame):
+        raise CompanionError(
+            f"{place}/{first.id}: {cells - len(frame)} of {cells} cells missing: a shard lacks"
+        )
+    name = place.rpartition("-")[0]
+    package = house.chapter(f"ch{first.artefact.chapter}").package
+    claims = importlib.import_module(f"thesislib.{package}.claims").CLAIMS.get(first.id, ())
+    dataset = [name]
+    merged = dataclasses.replace(
+        first,
+        dataset=dataset,
+        seeds=sorted({s for r, _ in found for s in r.seeds}),
+        claims=[dataclasses.asdict(c.decide(frame)) for c in claims],
+        parameters={**first.parameters, "dataset": dataset},
+        provenance={
+            **first.provenance,
+            "data": {k: v for k, v in first.provenance["data"].items() if k == name},
+            "seconds": round(sum(r.provenance["seconds"] for r, _ in found), 1),
+            "shards": len(found),
+        },
+        folder=folder,
+    )
+    if merged.provenance["dirty"]:
+        raise CompanionError(f"{first.id}: the run was made with uncommitted changes; commit, then run again")
+    merged = records.write(merged, frame)
+    for suffix in ("csv", "json"):
+        if (size := merged.file(suffix).stat().st_size) > MAX_RECORDED:
+            raise CompanionError(f"{place}/{first.id}.{suffix} has {size // 1000} kB, 200 at most")
+    return merged
+
+
+def _records_of(folder: Path) -> list[Record]:
+    inner = folder / "records"
+    found = records.read_folder(inner if inner.is_dir() else folder)
+    if not found:
+        raise CompanionError(f"{folder} holds no records; give a run's folder, runs/<hash>")
+    return list(found.values())
+
+
+def _stamp(record: Record) -> str:
+    return record.sha256[:10]
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

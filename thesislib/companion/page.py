@@ -1,0 +1,218 @@
+"""What a chapter's notebook talks to: it records artefacts and shows them."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thesislib import memo
+from thesislib.companion import blocks, figures, house, provenance, records, reported, runs
+from thesislib.companion.house import CompanionError
+from thesislib.settings import ChapterSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+SPREAD = (
+    "same numbers on the same machine; elsewhere rounding may differ in the last digits, and wall times will"
+)
+
+
+class Page:
+    """A chapter's run: made once at the top of the notebook, then :meth:`record` for each artefact.
+
+    Parameters
+    ----------
+    chapter
+        Its name, ``ch6``.
+    settings
+        The chapter's resolved settings.
+
+    Raises
+    ------
+    CompanionError
+        If the chapter does not exist, or its output folder cannot be written.
+    """
+
+    def __init__(self, chapter: str, settings: ChapterSettings) -> None:
+        self.chapter = house.chapter(chapter)
+        self.settings = settings
+        package = f"thesislib.{self.chapter.package}"
+        self._claims = importlib.import_module(f"{package}.claims").CLAIMS
+        self._grids = importlib.import_module(f"{package}.settings").grids(settings)
+        self.parameters = runs.changes(self.chapter, settings)
+        out = os.environ.get("THESISLIB_OUT")
+        self.folder = Path(out) if out else runs.folder(self.chapter, settings, book=False) / "records"
+        _writable(self.folder)
+        figures.use_style()
+        self._since = time.perf_counter() + memo.saved_seconds()
+        # Taken now: what changes while the chapter runs makes its records stale, as it should.
+        self._provenance = {
+            **provenance.git_state(),
+            "inputs": provenance.page_inputs(self.chapter, settings.dataset),
+            "files": provenance.method_files(self.chapter),
+            "data": provenance.data_prints(settings.dataset),
+            "versions": provenance.versions(self.chapter),
+            "machine": provenance.machine(),
+            "device": settings.device,
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+
+    def record(
+        self,
+        identity: str,
+        frame: pd.DataFrame,
+        draw: Callable[[pd.DataFrame], Figure] | None = None,
+        *,
+        alt: str = "",
+        summary: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
+        dataset: tuple[str, ...] | None = None,
+        stands_for: dict[str, str] | None = None,
+        same_as: str | None = None,
+        spread: str = SPREAD,
+    ) -> None:
+        """Write an artefact's record and show it, with the committed long runs of the same artefact below.
+
+        Parameters
+        ----------
+        identity
+            ``fig-6.2``.
+        frame
+            Tidy: the columns that the settings' grid names are keys, all others measurements.
+        draw
+            Frame to figure; used for this run's frame and for each committed one. A table has none.
+        alt
+            What the figure shows; required with `draw`.
+        summary
+            Frame to a small table: the table itself, or a figure's numbers in a few rows.
+        dataset
+            Data sets of this artefact where it uses fewer than the run.
+        stands_for
+            The thesis's data set that each embedded one stands in for.
+        same_as
+            The artefact whose run this is, where two of the thesis become one on this data.
+        spread
+            How far numbers may differ elsewhere.
+
+        Raises
+        ------
+        CompanionError
+            If the artefact is not this chapter's, its grid is not declared, or its alt text is missing.
+        """
+        if identity not in {a.id for a in self.chapter.artefacts}:
+            raise CompanionError(f"{identity} is no artefact of {self.chapter.name}")
+        if draw is not None and len(alt.split()) < 5:
+            raise CompanionError(f"{identity}: say in alt= what the figure shows")
+        if identity not in self._grids:
+            raise CompanionError(
+                f"{identity}: grids() in {self.chapter.package}/settings.py does not name it"
+            )
+        keys = list(self._grids[identity])
+        now = time.perf_counter() + memo.saved_seconds()
+        record = records.Record(
+            id=identity,
+            profile=self.settings.profile,
+            dataset=list(self.settings.dataset if dataset is None else dataset),
+            keys=keys,
+            values=[c for c in frame.columns if c not in keys],
+            rows=0,
+            sha256="",
+            claims=[dataclasses.asdict(c.decide(frame)) for c in self._claims.get(identity, ())],
+            settings=_plain(dataclasses.asdict(self.settings)),
+            parameters=_plain(self.parameters),
+            seeds=list(self.settings.seeds()),
+            alt=alt,
+            spread=spread,
+            provenance={**self._provenance, "seconds": round(now - self._since, 1)},
+            stands_for=stands_for or {},
+            same_as=same_as,
+            folder=self.folder,
+        )
+        self._since = now
+        images = _drawn(draw, frame)
+        record = records.write(record, frame, images)
+        records.check(record, self._grids[identity])
+        self._show(record, record.frame(), images, summary, "")
+        for kept in (r for r in records.recorded() if r.id == identity):
+            self._show_kept(kept, draw, summary)
+
+    def _show_kept(self, kept: records.Record, draw: Callable | None, summary: Callable | None) -> None:
+        frame = kept.frame()
+        images = _drawn(draw, frame)
+        name = f"{kept.id}@{kept.folder.name}"
+        for suffix, image in images.items():
+            memo.write_atomic(self.folder / f"{name}.{suffix}", image)
+        self._show(kept, frame, images, summary, kept.folder.name)
+
+    def _show(
+        self, record: records.Record, frame: pd.DataFrame, images: dict, summary: Callable | None, kept: str
+    ) -> None:
+        from IPython.display import display
+
+        few = None if summary is None else summary(frame)
+        rows = reported.read(record.id)
+        both = None if rows.empty else reported.beside(frame, rows, record.stands_for)
+        stem = f"../records/{record.id}{f'@{kept}' if kept else ''}"
+        numbers = f"../data/recorded/{kept}/{record.id}" if kept else f"../records/{record.id}"
+        downloads = {"numbers (CSV)": f"{numbers}.csv", "record (JSON)": f"{numbers}.json"}
+        if images:
+            downloads["figure (SVG)"] = f"{stem}.svg"
+        downloads["executed notebook"] = f"{self.chapter.slug}.ipynb"
+        text = blocks.block(
+            record, f"{stem}.svg" if images else "", blocks.command(record), both, few, downloads
+        )
+        if kept:
+            text = f"**Recorded run: {', '.join(record.dataset)}.** {_kept_note(record)}\n\n{text}"
+        else:
+            text = f"({blocks.target(record.id)})=\n\n{text}"
+        plain = f"{record.artefact.label}: {', '.join(c['verdict'] for c in record.claims) or 'no claim'}"
+        bundle = {
+            "text/markdown": text,
+            "text/html": blocks.plain_html(record, few, images.get("png")),
+            "text/plain": plain,
+        }
+        display(bundle, raw=True)
+
+
+def _kept_note(record: records.Record) -> str:
+    """Whether the code behind a committed record still stands."""
+    since = provenance.changed(record.provenance["files"])
+    if not since:
+        return "A long run, committed with its commit and versions; the code behind it is unchanged."
+    return (
+        f"A long run, committed. **Stale**: {', '.join(f'`{name}`' for name in since)} changed since; "
+        f"`thesis keep --replay {record.folder.name}/{record.id}` "
+        "tells whether its first rows come out again."
+    )
+
+
+def _drawn(draw: Callable | None, frame: pd.DataFrame) -> dict[str, bytes]:
+    if draw is None:
+        return {}
+    import matplotlib.pyplot as plt
+
+    figure = draw(frame)
+    images = figures.render(figure)
+    plt.close(figure)
+    return images
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def _writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CompanionError(f"cannot write to {folder}: {error.strerror}; set THESISLIB_OUT") from None

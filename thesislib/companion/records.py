@@ -1,0 +1,238 @@
+"""A record: what one run found for one artefact. Its CSV holds the numbers, its JSON what they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thesislib.companion import house
+from thesislib.companion.house import CompanionError
+from thesislib.memo import write_atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_IMAGE = 300_000
+MAX_RECORDED = 200_000
+FORMAT = 1
+
+
+class HollowRecord(CompanionError):
+    """A record that looks complete and is not."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One artefact as one run found it.
+
+    Attributes
+    ----------
+    id, profile : str
+        Artefact and profile.
+    dataset : list of str
+        The data sets the run used.
+    keys, values : list of str
+        Columns of the CSV that say which observation a row is, and those that hold measurements.
+    rows : int
+    sha256 : str
+        Of the CSV's bytes.
+    claims : list of dict
+        :class:`thesislib.evidence.Finding` as dictionaries.
+    settings, parameters : dict
+        All settings; and those that differ from the profile's own.
+    seeds : list of int
+    alt : str
+        What the figure shows, for those who cannot see it.
+    spread : str
+        How much the numbers may differ on another machine.
+    provenance : dict
+        Commit, whether the tree was dirty when the run started, input hash, files behind the numbers, data
+        fingerprints, versions, machine, device, start (UTC) and seconds.
+    folder : Path
+        Where it was read from; not stored.
+    """
+
+    id: str
+    profile: str
+    dataset: list[str]
+    keys: list[str]
+    values: list[str]
+    rows: int
+    sha256: str
+    claims: list[dict[str, Any]]
+    settings: dict[str, Any]
+    parameters: dict[str, Any]
+    seeds: list[int]
+    alt: str
+    spread: str
+    provenance: dict[str, Any]
+    stands_for: dict[str, str] = field(default_factory=dict)
+    same_as: str | None = None
+    format: int = FORMAT
+    folder: Path = field(default=Path(), compare=False)
+
+    @property
+    def artefact(self) -> house.Artefact:
+        return house.artefact(self.id)
+
+    def file(self, suffix: str) -> Path:
+        """Path of one of its files, ``csv``, ``json``, ``svg`` or ``png``."""
+        return self.folder / f"{self.id}.{suffix}"
+
+    def frame(self) -> pd.DataFrame:
+        """The numbers.
+
+        Raises
+        ------
+        HollowRecord
+            If the CSV is not the one that was recorded.
+        """
+        import pandas as pd
+
+        content = _read(self.file("csv"))
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise HollowRecord(f"{self.file('csv').name} is not the file its record describes; run it again")
+        return pd.read_csv(io.BytesIO(content))
+
+    def state(self) -> str:
+        """``stand-in``, ``thesis-data`` or ``paper``; ``stale`` is for who knows the current inputs."""
+        known = self.artefact.datasets
+        if known is None or bool(known) != bool(self.dataset) or not set(self.dataset) <= set(known):
+            return "stand-in"
+        return "paper" if self.profile == "paper" and not self.parameters else "thesis-data"
+
+
+def write(record: Record, frame: pd.DataFrame, images: Mapping[str, bytes] | None = None) -> Record:
+    """Write a record's files into its folder, the JSON last, so that a record with a JSON is whole.
+
+    Returns
+    -------
+    Record
+        With row count and hash filled in.
+
+    Raises
+    ------
+    CompanionError
+        If the frame lacks its columns, or an image exceeds 300 kB.
+    """
+    absent = [c for c in [*record.keys, *record.values] if c not in frame.columns]
+    if absent:
+        raise CompanionError(f"{record.id}: the frame has no column {', '.join(absent)}")
+    for suffix, image in (images or {}).items():
+        if len(image) > MAX_IMAGE:
+            raise CompanionError(
+                f"{record.id}.{suffix} has {len(image) // 1000} kB, 300 at most: rasterise dense marks"
+            )
+    table = frame[[*record.keys, *record.values]]
+    content = table.to_csv(index=False, float_format="%.12g", lineterminator="\n").encode()
+    record = dataclasses.replace(record, rows=len(table), sha256=hashlib.sha256(content).hexdigest())
+    record.file("json").unlink(missing_ok=True)
+    write_atomic(record.file("csv"), content)
+    for suffix, image in (images or {}).items():
+        write_atomic(record.file(suffix), image)
+    write_json(record)
+    return record
+
+
+def write_json(record: Record) -> None:
+    """Write a record's JSON alone."""
+    facts = {f.name: getattr(record, f.name) for f in dataclasses.fields(record) if f.name != "folder"}
+    text = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomic(record.file("json"), text.encode())
+
+
+def read(path: Path) -> Record:
+    """The record in a JSON file.
+
+    Raises
+    ------
+    HollowRecord
+        If the file is not there, is no JSON, or lacks a field.
+    """
+    try:
+        facts = json.loads(_read(path))
+        if facts.get("format") != FORMAT:
+            raise HollowRecord(f"{path.name} has format {facts.get('format')}, this version reads {FORMAT}")
+        return Record(**facts, folder=path.parent)
+    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+        raise HollowRecord(f"{path.name} is no record ({error}); run the chapter again") from None
+
+
+def read_folder(folder: Path) -> dict[str, Record]:
+    """All records of a folder by artefact; empty where there is no folder."""
+    found = [read(path) for path in folder.glob("*.json")]
+    return {r.id: r for r in sorted(found, key=lambda r: house.reading_order(r.id))}
+
+
+def recorded() -> list[Record]:
+    """The committed long runs, in reading order."""
+    files = (house.root() / "data" / "recorded").glob("*-*/*.json")
+    return sorted((read(f) for f in files), key=lambda r: (house.reading_order(r.id), r.folder.name))
+
+
+def check(record: Record, grid: Mapping[str, Sequence] | None) -> None:
+    """Refuse a hollow record: rows missing or doubled, measurements missing, files missing.
+
+    Parameters
+    ----------
+    grid
+        For each key column the values it must take; rows must be their full product. None checks only what
+        the record says of itself.
+
+    Raises
+    ------
+    HollowRecord
+        Saying what is missing.
+    """
+    frame = record.frame()
+    if len(frame) != record.rows:
+        raise HollowRecord(f"{record.id}: {len(frame)} rows, its record says {record.rows}")
+    if frame.empty:
+        raise HollowRecord(f"{record.id}: no rows")
+    holes = frame[record.values].isna().sum()
+    if holes.any():
+        where = ", ".join(f"{n} in {column}" for column, n in holes.items() if n)
+        raise HollowRecord(f"{record.id}: missing values, {where}")
+    if frame.duplicated(record.keys).any():
+        raise HollowRecord(f"{record.id}: rows are doubled on {', '.join(record.keys)}")
+    if grid is not None:
+        _check_grid(record, frame, grid)
+    if record.alt:
+        for suffix in ("svg", "png"):
+            if not record.file(suffix).is_file():
+                raise HollowRecord(f"{record.id}: {record.id}.{suffix} is missing")
+
+
+def _check_grid(record: Record, frame: pd.DataFrame, grid: Mapping[str, Sequence]) -> None:
+    if sorted(grid) != sorted(record.keys):
+        raise HollowRecord(
+            f"{record.id}: keys are {', '.join(record.keys)}, its settings declare {', '.join(grid)}"
+        )
+    # Compared as text: a CSV does not know 0.10 from 0.1 nor 1 from 1.0.
+    want = set(itertools.product(*([_text(v) for v in grid[key]] for key in record.keys)))
+    have = {tuple(_text(v) for v in row) for row in frame[record.keys].itertuples(index=False)}
+    if lacking := sorted(want - have):
+        raise HollowRecord(f"{record.id}: {len(lacking)} of {len(want)} cells missing, first {lacking[0]}")
+    if extra := sorted(have - want):
+        raise HollowRecord(f"{record.id}: {len(extra)} cells its settings do not declare, first {extra[0]}")
+
+
+def _text(value: Any) -> str:
+    try:
+        return f"{float(value):.10g}"
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise HollowRecord(f"cannot read {path.name}: {error.strerror}") from None

@@ -1,0 +1,64 @@
+"""The thesis's numbers, and a run's beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from thesislib.companion import house
+
+COLUMNS = ("dataset", "model", "setting", "method", "metric", "value", "unit", "source", "confidence")
+WHO = ("model", "setting", "method", "metric")
+ORDERING = "another data set: compare the ordering only"
+
+
+def read(identity: str) -> pd.DataFrame:
+    """Every row reported for an artefact; no rows where nothing is on file."""
+    path = house.root() / "data" / "reported" / f"{identity}.csv"
+    if not path.is_file():
+        return pd.DataFrame(columns=list(COLUMNS))
+    return pd.read_csv(path, dtype={c: str for c in COLUMNS if c != "value"}, keep_default_na=False,
+                       na_values={"value": [""]})  # fmt: skip
+
+
+def beside(frame: pd.DataFrame, reported: pd.DataFrame, stands_for: Mapping[str, str]) -> pd.DataFrame:
+    """Reported rows joined to a run's, one line a pair.
+
+    Parameters
+    ----------
+    frame
+        A run's tidy frame with ``dataset``, ``metric``, ``value`` and any of ``model``, ``setting``,
+        ``method``. Rows that agree on these are repeats (seeds): their mean and standard deviation are shown.
+    reported
+        As :func:`read` gives it.
+    stands_for
+        The thesis's data set that each embedded one stands in for, ``{"digits": "mnist"}``.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``dataset``, ``who``, ``metric``, ``reported``, ``source``, ``repeated``, ``sd``, ``run on``
+        and ``difference``: a number where the data set is the thesis's, else a sentence. Rows of either side
+        without a partner stay, with the other side empty.
+    """
+    who = [c for c in WHO if c in frame.columns]
+    ours = frame.groupby(["dataset", *who], sort=False)["value"].agg(["mean", "std"]).reset_index()
+    ours["run on"] = ours["dataset"]
+    ours["dataset"] = ours["dataset"].map(lambda name: stands_for.get(name, name))
+    both = reported.merge(ours, on=["dataset", *who], how="outer", sort=False)
+    both["who"] = [
+        ", ".join(str(row[c]) for c in WHO[:-1] if c in row and pd.notna(row[c]) and row[c] != "")
+        for row in both.to_dict("records")
+    ]
+    both = both.rename(columns={"value": "reported", "mean": "repeated", "std": "sd"})
+    both["difference"] = [_difference(row) for row in both.to_dict("records")]
+    columns = ["dataset", "who", "metric", "reported", "unit", "source", "confidence",
+               "repeated", "sd", "run on", "difference"]  # fmt: skip
+    return both[columns]
+
+
+def _difference(row: dict) -> float | str:
+    if pd.isna(row["reported"]) or pd.isna(row["repeated"]):
+        return ""
+    return row["repeated"] - row["reported"] if row["run on"] == row["dataset"] else ORDERING

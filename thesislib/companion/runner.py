@@ -1,0 +1,210 @@
+"""Executes a chapter and lets its results in only if they are whole."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from thesislib.companion import house, provenance, records, runs
+from thesislib.companion.house import Chapter, CompanionError
+from thesislib.memo import write_atomic
+from thesislib.settings import ChapterSettings
+
+# One thread a kernel: chapters run side by side, and oversubscribed pools are slower than none.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def up_to_date(chapter: Chapter, settings: ChapterSettings, target: Path) -> bool:
+    """Whether `target` holds a whole run made from what is on disk now."""
+    try:
+        stamp = json.loads((target / "run.json").read_text())
+        found = records.read_folder(target / "records")
+    except (OSError, ValueError, records.HollowRecord):
+        return False
+    names = {a.id for a in chapter.artefacts}
+    return names <= set(found) and stamp["inputs"] == provenance.page_inputs(chapter, settings.dataset)
+
+
+def run(chapter: Chapter, profile: str, values: dict[str, Any], *, force: bool = False) -> tuple[Path, bool]:
+    """Execute a chapter unless its results are up to date.
+
+    The notebook is converted afresh from its script, executed in a folder of its own, inspected, and moved
+    into place; until then nothing of the last good run is touched.
+
+    Parameters
+    ----------
+    values
+        Parameters to change.
+    force
+        Execute even if up to date.
+
+    Returns
+    -------
+    folder : Path
+    executed : bool
+
+    Raises
+    ------
+    CompanionError
+        If a parameter is refused, the notebook raises, or the gate refuses the result; the message names the
+        log that stays behind.
+    """
+    settings = runs.settle(chapter, profile, values)
+    target = runs.folder(chapter, settings, book=True)
+    if not force and up_to_date(chapter, settings, target):
+        return target, False
+    _sweep(target)
+    part = target.parent / f".{target.name}.{os.getpid()}.part"
+    log = target.parent / f"{target.name}.log"
+    try:
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise CompanionError(f"cannot write to {target.parent}: {error.strerror}") from None
+    try:
+        _execute(chapter, settings, part, log)
+        gate(chapter, settings, part)
+        _replace(part, target)
+    except CompanionError as error:
+        notebook = part / f"{chapter.slug}.ipynb"
+        if notebook.exists():
+            shutil.copy(notebook, log.with_suffix(".failed.ipynb"))
+        raise CompanionError(f"{error}; log: {_short(log)}") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    log.with_suffix(".failed.ipynb").unlink(missing_ok=True)
+    return target, True
+
+
+def gate(chapter: Chapter, settings: ChapterSettings, folder: Path) -> None:
+    """Refuse a run that is not whole.
+
+    Raises
+    ------
+    CompanionError
+        If a cell raised or was not executed, an artefact of the chapter was not recorded, or a record's rows
+        are not the grid that its settings declare.
+    """
+    import nbformat
+
+    notebook = nbformat.read(folder / f"{chapter.slug}.ipynb", as_version=4)
+    cells = [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
+    for index, cell in enumerate(cells, 1):
+        for output in cell.outputs:
+            if output.output_type == "error":
+                first = " ".join(output.evalue.split())[:300]
+                raise CompanionError(f"{chapter.slug}: cell {index} raised {output.ename}: {first}")
+        if cell.execution_count is None:
+            raise CompanionError(f"{chapter.slug}: cell {index} of {len(cells)} was not executed")
+    found = records.read_folder(folder / "records")
+    if absent := [a.id for a in chapter.artefacts if a.id not in found]:
+        raise CompanionError(f"{chapter.slug}: not recorded: {', '.join(absent)}")
+    grids = importlib.import_module(f"thesislib.{chapter.package}.settings").grids(settings)
+    for identity, record in found.items():
+        records.check(record, grids.get(identity))
+
+
+def _execute(chapter: Chapter, settings: ChapterSettings, folder: Path, log: Path) -> None:
+    """Convert, execute, clean."""
+    import jupytext
+    import nbformat
+    import papermill
+
+    source, executed = folder / "source.ipynb", folder / f"{chapter.slug}.ipynb"
+    nbformat.write(jupytext.read(chapter.script), source)
+    changed = runs.changes(chapter, settings)
+    parameters = {"profile": settings.profile} | {
+        k: list(v) if isinstance(v, tuple) else v for k, v in changed.items()
+    }
+    start = time.perf_counter()
+    stamp = {
+        "chapter": chapter.name,
+        "profile": settings.profile,
+        "parameters": parameters,
+        "inputs": provenance.page_inputs(chapter, settings.dataset),
+    }
+    with (
+        _environment(THESISLIB_OUT=str(folder / "records"), **dict.fromkeys(THREADS, "1")),
+        open(log, "w") as out,
+    ):
+        try:
+            papermill.execute_notebook(
+                str(source),
+                str(executed),
+                parameters,
+                cwd=str(house.root()),
+                progress_bar={"desc": chapter.name, "file": sys.stderr},
+                stdout_file=out,
+                stderr_file=out,
+            )
+        except papermill.PapermillExecutionError as error:
+            out.write("\n".join(error.traceback))
+            first = " ".join(str(error.evalue).split())[:300]
+            raise CompanionError(f"{chapter.slug} stopped: {error.ename}: {first}") from None
+    notebook = nbformat.read(executed, as_version=4)
+    nbformat.write(_clean(notebook), executed)
+    source.unlink()
+    stamp["seconds"] = round(time.perf_counter() - start, 1)
+    write_atomic(folder / "run.json", json.dumps(stamp, indent=1).encode())
+
+
+def _clean(notebook: Any) -> Any:
+    """Without timings, paths and progress bars: equal runs give equal notebooks. The log has the rest."""
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+    return notebook
+
+
+def _replace(part: Path, target: Path) -> None:
+    old = target.parent / f".{target.name}.{os.getpid()}.old"
+    if target.exists():
+        os.replace(target, old)
+    os.replace(part, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed runs of the same chapter left behind."""
+    for leftover in target.parent.glob(f".{target.name}.*"):
+        owner = leftover.name.rsplit(".", 2)[1]
+        if leftover.suffix in (".part", ".old") and owner.isdigit() and not _alive(int(owner)):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(house.root()) if path.is_relative_to(house.root()) else path

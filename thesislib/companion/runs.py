@@ -1,0 +1,92 @@
+"""One run of a chapter: its parameters, and where its results go."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+from thesislib.companion import house
+from thesislib.companion.house import Chapter, CompanionError
+from thesislib.settings import PROFILES, ChapterSettings, SettingsError, resolve
+
+
+def declared(chapter: Chapter) -> dict[str, Any]:
+    """Names and defaults in the notebook's parameters cell.
+
+    Raises
+    ------
+    CompanionError
+        If the chapter has no notebook yet, or the notebook no such cell.
+    """
+    if not chapter.written:
+        written = [c.name for c in house.chapters().values() if c.written]
+        raise CompanionError(f"{chapter.name} is not written yet; written: {', '.join(written) or 'none'}")
+    found = False
+    lines: list[str] = []
+    for line in chapter.script.read_text(encoding="utf-8").splitlines():
+        if line.startswith("# %%"):
+            found = '"parameters"' in line
+        elif found:
+            lines.append(line)
+    body = ast.parse("\n".join(lines)).body
+    cell = {node.targets[0].id: ast.literal_eval(node.value) for node in body if isinstance(node, ast.Assign)}
+    if not cell:
+        raise CompanionError(f"{chapter.script.name} has no cell tagged parameters")
+    return cell
+
+
+def settle(chapter: Chapter, profile: str, values: dict[str, Any]) -> ChapterSettings:
+    """The settings a run would have: refused here, before anything is executed, if something is wrong.
+
+    Raises
+    ------
+    CompanionError
+        Unknown name, wrong type or impossible value, with what would do.
+    """
+    names = declared(chapter)
+    if unknown := sorted(set(values) - set(names)):
+        lines = [f"{name} ({_accepted(chapter, name)})" for name in names if name != "profile"]
+        raise CompanionError(
+            f"{chapter.name} has no parameter {', '.join(unknown)}; it has {'; '.join(lines)}"
+        )
+    try:
+        return resolve(_profiles(chapter), profile, **{k: v for k, v in values.items() if k != "profile"})
+    except SettingsError as error:
+        raise CompanionError(f"{chapter.name}: {error}") from None
+
+
+def changes(chapter: Chapter, settings: ChapterSettings) -> dict[str, Any]:
+    """The settings that differ from their profile's own; a run with any never enters the book."""
+    own = _profiles(chapter)[settings.profile]
+    pairs = ((f.name, getattr(settings, f.name), getattr(own, f.name)) for f in dataclasses.fields(own))
+    return {name: value for name, value, default in pairs if value != default}
+
+
+def folder(chapter: Chapter, settings: ChapterSettings, *, book: bool) -> Path:
+    """Where a run's results go: ``_build/<profile>/<slug>`` for the book, else ``runs/<hash>``."""
+    changed = changes(chapter, settings)
+    if book and not changed:
+        return house.root() / "_build" / settings.profile / chapter.slug
+    text = json.dumps([chapter.name, settings.profile, changed], sort_keys=True, default=list)
+    return house.root() / "runs" / f"{chapter.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def _profiles(chapter: Chapter) -> dict[str, ChapterSettings]:
+    return importlib.import_module(f"thesislib.{chapter.package}.settings").PROFILES
+
+
+def _accepted(chapter: Chapter, name: str) -> str:
+    """What a parameter accepts, in words."""
+    field = {f.name: f for f in dataclasses.fields(_profiles(chapter)[PROFILES[0]])}[name]
+    facts = field.metadata
+    if facts.get("choices"):
+        many = "list of " if str(field.type).startswith("tuple") else ""
+        return many + ", ".join(map(str, facts["choices"]))
+    low, high = facts.get("low"), facts.get("high")
+    bounds = [f">= {low}"] * (low is not None) + [f"<= {high}"] * (high is not None)
+    return " ".join([str(field.type), *bounds])

@@ -1,0 +1,212 @@
+"""Claims and the paired comparisons that decide them.
+
+A claim is a sentence and a function of a run's frame. The function returns a :class:`Comparison`, oriented so
+that a positive difference speaks for the claim; its interval decides the verdict. Comparisons are **paired**:
+same seed, split, initialisation, images on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+MIN_SEEDS = 5
+MIN_ITEMS = 50
+Verdict = Literal["holds", "does not hold", "undecided", "not tested at this profile"]
+
+
+class NotTested(ValueError):
+    """The frame cannot decide the claim: too few seeds or items, or a budget that left them out."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A paired difference with its 95 % interval; positive speaks for the claim.
+
+    Attributes
+    ----------
+    estimate, low, high : float
+        Mean difference and interval.
+    n : int
+        Number of pairs.
+    pairs : str
+        What was paired, ``"seeds"`` or ``"images"``, say.
+    unit : str
+        Unit of the difference, ``"factor in gradient evaluations, log10"``, say.
+    label : str
+        Which comparison this is, ``"a9a: SPI-MM against MISO"``, say.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+    pairs: str
+    unit: str
+    label: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.low > 0:
+            return "holds"
+        return "does not hold" if self.high < 0 else "undecided"
+
+
+def paired_t(first: np.ndarray, second: np.ndarray, *, unit: str, label: str = "") -> Comparison:
+    """Mean of ``first - second`` over seeds, with a t-interval.
+
+    Parameters
+    ----------
+    first, second : array, shape (seeds,)
+        Measurements with the same seed at the same place.
+
+    Raises
+    ------
+    NotTested
+        With fewer than five seeds.
+    ValueError
+        If the shapes differ or a value is not finite.
+    """
+    gain = _differences(first, second)
+    if len(gain) < MIN_SEEDS:
+        raise NotTested(f"{len(gain)} seeds, {MIN_SEEDS} needed for an interval")
+    centre = float(gain.mean())
+    reach = float(stats.t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain)))
+    return Comparison(centre, centre - reach, centre + reach, len(gain), "seeds", unit, label)
+
+
+def paired_bootstrap(
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    unit: str,
+    pairs: str = "images",
+    label: str = "",
+    draws: int = 10_000,
+    seed: int = 0,
+) -> Comparison:
+    """Mean of ``first - second`` over items, with a percentile bootstrap interval.
+
+    Parameters
+    ----------
+    first, second : array, shape (items,) or (seeds, items)
+        With two axes, seeds and items are both resampled, because trainings vary as images do.
+    draws, seed
+        Number of resamples and the seed that draws them.
+
+    Raises
+    ------
+    NotTested
+        With fewer than fifty items, or, of two axes, fewer than five seeds.
+    ValueError
+        If the shapes differ or a value is not finite.
+    """
+    gain = np.atleast_2d(_differences(first, second))
+    seeds, items = gain.shape
+    if items < MIN_ITEMS:
+        raise NotTested(f"{items} {pairs}, {MIN_ITEMS} needed for an interval")
+    if np.ndim(first) == 2 and seeds < MIN_SEEDS:
+        raise NotTested(f"{seeds} seeds, {MIN_SEEDS} needed for an interval")
+    rng = np.random.default_rng(seed)
+    # A resample of rows and columns is a weighting of each; the weighted mean needs no copy of `gain`.
+    columns = rng.multinomial(items, np.full(items, 1 / items), size=draws) / items
+    rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+    means = np.einsum("ds,ds->d", rows, columns @ gain.T)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Comparison(float(gain.mean()), float(low), float(high), items, pairs, unit, label)
+
+
+def weakest(comparisons: Iterable[Comparison]) -> Comparison:
+    """The comparison that decides a claim about all of them (intersection-union test).
+
+    "Better than every rival" holds if every interval lies above zero, fails if one lies below. So the
+    comparison with the lowest upper bound decides if that is below zero, else the one with the lowest lower
+    bound. Each interval keeps its own level; the joint claim's level is no worse.
+    """
+    found = list(comparisons)
+    if not found:
+        raise ValueError("no comparison given")
+    worst = min(found, key=lambda c: c.high)
+    return worst if worst.high < 0 else min(found, key=lambda c: c.low)
+
+
+def pairs(frame: pd.DataFrame, value: str, first: str, second: str, *, of: str = "method", on: list[str]):
+    """Two aligned arrays of `value`: rows where column `of` is `first` and `second`, matched on columns `on`.
+
+    Raises
+    ------
+    KeyError
+        If one of the two is not in the frame.
+    ValueError
+        If a row of one has no partner, or a key is not unique.
+    """
+    sides = []
+    for name in (first, second):
+        rows = frame[frame[of] == name]
+        if rows.empty:
+            known = ", ".join(map(str, frame[of].unique()))
+            raise KeyError(f"no rows with {of} = {name!r}; the frame has {known}")
+        sides.append(rows.set_index(on)[value].sort_index())
+    if not sides[0].index.is_unique or not sides[0].index.equals(sides[1].index):
+        raise ValueError(f"{first} and {second} are not paired on {', '.join(on)}")
+    return sides[0].to_numpy(float), sides[1].to_numpy(float)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim as one run decided it."""
+
+    sentence: str
+    source: str
+    verdict: Verdict
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    pairs: str = ""
+    unit: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence, where it comes from, and the function that decides it.
+
+    Attributes
+    ----------
+    sentence : str
+        What is claimed, as a whole sentence.
+    source : {"caption", "abstract", "inferred", "ours"}
+        Stated in the thesis's caption or abstract; what one would expect; or a check of our own.
+    test : callable
+        Frame to :class:`Comparison`; raises :class:`NotTested` where the frame cannot decide it.
+    """
+
+    sentence: str
+    source: Literal["caption", "abstract", "inferred", "ours"]
+    test: Callable[[pd.DataFrame], Comparison]
+
+    def decide(self, frame: pd.DataFrame) -> Finding:
+        """Evaluate the claim on a frame."""
+        try:
+            c = self.test(frame)
+        except NotTested as reason:
+            return Finding(self.sentence, self.source, "not tested at this profile", reason=str(reason))
+        return Finding(
+            self.sentence, self.source, c.verdict, c.estimate, c.low, c.high, c.n, c.pairs, c.unit, c.label
+        )
+
+
+def _differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    first, second = np.asarray(first, float), np.asarray(second, float)
+    if first.shape != second.shape:
+        raise ValueError(f"not paired: shapes {first.shape} and {second.shape}")
+    gain = first - second
+    if not np.isfinite(gain).all():
+        raise ValueError(f"{int((~np.isfinite(gain)).sum())} of {gain.size} differences are not finite")
+    return gain
