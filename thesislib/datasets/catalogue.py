@@ -1,0 +1,205 @@
+"""Which data sets there are, where each lies, and how to come by it.
+
+Imports nothing but the standard library, so that listing them is quick.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+VARIABLE = "THESISLIB_DATA"
+IDX_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+class DatasetError(ValueError):
+    """A data set is unknown, missing, damaged or not what its place promises; the message says which."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the catalogue.
+
+    Attributes
+    ----------
+    name : str
+        What the loaders and the chapters' ``dataset`` setting call it.
+    kinds : tuple of str
+        ``"images"``, which ``load_images`` reads, ``"features"``, which ``load_features`` reads, or both.
+    size : str
+        Training + test images, their size and classes; or rows × columns.
+    files : tuple of str
+        The files read, relative to ``THESISLIB_DATA``; of an embedded set, to the package that ships it.
+    terms : str
+        Licence or terms of use, and whose they are.
+    get : str
+        How to come by it.
+    chapters : tuple of int
+        Thesis chapters it serves, as the thesis's own data or in place of it.
+    counts : mapping of str to int
+        What the content has to amount to; a loader refuses anything else.
+    package : str
+        The package that ships an embedded set; empty if the files are the user's to provide.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    size: str
+    files: tuple[str, ...]
+    terms: str
+    get: str
+    chapters: tuple[int, ...]
+    counts: Mapping[str, int] = field(default_factory=dict)
+    package: str = ""
+
+    @property
+    def origin(self) -> str:
+        """``"embedded"`` or ``"file"``."""
+        return "embedded" if self.package else "file"
+
+    @property
+    def path(self) -> str:
+        """Where it is expected, relative to ``THESISLIB_DATA``; empty for an embedded set."""
+        if self.package:
+            return ""
+        return self.files[0] if len(self.files) == 1 else str(Path(self.files[0]).parent)
+
+    @property
+    def present(self) -> bool:
+        """Whether its files are there. Says nothing about their content."""
+        return self.place() is not None
+
+    def place(self) -> Path | None:
+        """The file or folder that holds it, or None where a file is missing."""
+        if self.package:
+            spec = find_spec(self.package)  # finds the folder without the cost of importing the package
+            base = Path(spec.submodule_search_locations[0]) if spec else None
+        else:
+            base = Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
+        if base is None:
+            return None
+        if len(self.files) > 1:
+            return base / self.path if all((base / file).is_file() for file in self.files) else None
+        found = [base / self.files[0], (base / self.files[0]).with_suffix("")]  # NAME.bz2 or NAME
+        return next((path for path in found if path.is_file()), None)
+
+
+def available() -> list[Entry]:
+    """The catalogue: every data set known by name, whether it is there or not."""
+    return list(ENTRIES)
+
+
+def known(name: str) -> Entry | None:
+    """The entry of that name, or None."""
+    return next((entry for entry in ENTRIES if entry.name == name), None)
+
+
+def _archives(
+    name: str,
+    images: int,
+    side: int,
+    classes: int,
+    size: str,
+    terms: str,
+    get: str,
+    chapters: tuple[int, ...],
+) -> Entry:
+    """Entry of colour images kept as two .npz archives."""
+    counts = {"test images": images, "rows of pixels": side, "channels": 3, "classes": classes}
+    return Entry(
+        name, ("images",), size, (f"{name}/train.npz", f"{name}/test.npz"), terms, get, chapters, counts
+    )
+
+
+def _libsvm(name: str, rows: int, columns: int, nonzeros: int | None, origin: str) -> Entry:
+    """Entry of a file of the LIBSVM page."""
+    counts = {"rows": rows, "columns": columns}
+    size = f"{rows:,} × {columns}"
+    if nonzeros:
+        counts["non-zeros"] = nonzeros
+        size += f", {nonzeros:,} non-zeros"
+    terms = f"{origin}; the LIBSVM page states no licence"
+    chapters = () if name.endswith(".t") else (6,)
+    get = f"`thesis data --fetch {name}`, or the LIBSVM data page"
+    return Entry(name, ("features",), size, (f"libsvm/{name}.bz2",), terms, get, chapters, counts)
+
+
+ENTRIES = (
+    Entry(
+        "digits",
+        ("images", "features"),
+        "1,797, 8 × 8 grey, 10 classes; 1,797 × 64",
+        ("datasets/data/digits.csv.gz",),
+        "UCI Optical Recognition of Handwritten Digits, CC BY 4.0",
+        "comes with scikit-learn",
+        (2, 6),
+        package="sklearn",
+    ),
+    Entry(
+        "breast_cancer",
+        ("features",),
+        "569 × 30",
+        ("datasets/data/breast_cancer.csv",),
+        "UCI Breast Cancer Wisconsin (Diagnostic), CC BY 4.0",
+        "comes with scikit-learn",
+        (6,),
+        package="sklearn",
+    ),
+    Entry(
+        "mnist",
+        ("images",),
+        "60,000 + 10,000, 28 × 28 grey, 10 classes",
+        tuple(f"MNIST/raw/{file}" for file in IDX_FILES),
+        "LeCun, Cortes and Burges; commonly given as CC BY-SA 3.0",
+        "`thesis data --fetch mnist`, or torchvision's download",
+        (2,),
+        {"train images": 60_000, "test images": 10_000, "rows of pixels": 28, "channels": 1, "classes": 10},
+    ),
+    _archives(
+        "cifar10",
+        10_000,
+        32,
+        10,
+        "50,000 + 10,000, 32 × 32 colour, 10 classes",
+        "Krizhevsky 2009; no formal licence, cite the technical report",
+        "`thesis data --fetch cifar10`",
+        (2, 5),
+    ),
+    _archives(
+        "cifar100",
+        10_000,
+        32,
+        100,
+        "50,000 + 10,000, 32 × 32 colour, 100 classes",
+        "Krizhevsky 2009; no formal licence, cite the technical report",
+        "`thesis data --fetch cifar100`",
+        (4, 5),
+    ),
+    _archives(
+        "tiny_imagenet18",
+        900,
+        64,
+        18,
+        "9,000 + 900, 64 × 64 colour, 18 classes",
+        "Stanford CS231n from ImageNet; non-commercial research and teaching",
+        "make it from tiny-imagenet-200.zip of Stanford's CS231n (see the book's page on data sets); "
+        "ImageNet's terms are yours to accept",
+        (2,),
+    ),
+    _libsvm("a9a", 32_561, 123, 451_592, "from UCI Adult"),
+    _libsvm("a9a.t", 16_281, 123, 225_731, "test part of a9a"),
+    _libsvm("w8a", 49_749, 300, 579_586, "web pages, Platt 1998"),
+    _libsvm("w8a.t", 14_951, 300, 174_276, "test part of w8a"),
+    _libsvm("mushrooms", 8_124, 112, 170_604, "from UCI Mushroom"),
+    _libsvm("phishing", 11_055, 68, 331_650, "from UCI Phishing Websites"),
+    # Copies with and without explicit zeros are about, so no number of non-zeros.
+    _libsvm("ijcnn1", 49_990, 22, None, "from the IJCNN 2001 challenge"),
+)
