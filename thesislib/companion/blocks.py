@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html
 import math
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from thesislib.companion import reported
 from thesislib.companion.house import Artefact
 from thesislib.companion.records import Record
+from thesislib.settings import ChapterSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +60,7 @@ def number(value: Any, sign: bool = False) -> str:
 
 def finding(claim: dict[str, Any]) -> str:
     """One claim with its verdict, estimate and reason, as a list item."""
-    text = f"- {verdict(claim['verdict'])} {ORIGIN[claim['source']]}: {claim['sentence']}."
+    text = f"- {verdict(claim['verdict'])} {ORIGIN[claim['source']]}: {claim['sentence'].rstrip('.')}."
     if claim["estimate"] is not None:
         low, high = number(claim["low"], sign=True), number(claim["high"], sign=True)
         text += (
@@ -70,6 +72,11 @@ def finding(claim: dict[str, Any]) -> str:
     elif claim["reason"]:
         text += f" Reason: {claim['reason']}."
     return text
+
+
+def findings(claims: list[dict[str, Any]]) -> str:
+    """All claims of a record as a list."""
+    return "{.findings}\n" + "\n".join(finding(claim) for claim in claims) if claims else ""
 
 
 def table(frame: pd.DataFrame, align: str = "") -> str:
@@ -138,7 +145,7 @@ def block(
         parts.append(caption)
     if summary is not None and not images:
         parts.append(table(summary))
-    parts.append("\n".join(finding(claim) for claim in record.claims) or "*No claim is attached to it.*")
+    parts.append(findings(record.claims) or "*No claim is attached to it.*")
     if both is not None and len(both):
         parts.append(f"**Reported beside repeated.**\n\n{beside_table(both)}")
     elif artefact.kind != "Extra":
@@ -176,14 +183,32 @@ def plain_html(record: Record, summary: pd.DataFrame | None, png: bytes | None) 
     parts = [f"<p><strong>{artefact.label}.</strong> {html.escape(artefact.title)}. "
              f"{html.escape(_data_line(record).strip('*'))}</p>"]  # fmt: skip
     if png:
-        code = base64.b64encode(png).decode()
-        alt = html.escape(record.alt, quote=True)
-        parts.append(f'<img alt="{alt}" src="data:image/png;base64,{code}" style="max-width:100%">')
+        parts.append(picture(png, record.alt))
     elif summary is not None:
         parts.append(summary.to_html(index=False, border=0))
     items = [f"<li><strong>{c['verdict']}</strong>: {html.escape(c['sentence'])}</li>" for c in record.claims]
     parts.append(f"<ul>{''.join(items)}</ul>")
     return "\n".join(parts)
+
+
+def picture(png: bytes, alt: str) -> str:
+    """An image inside HTML."""
+    code = base64.b64encode(png).decode()
+    alt = html.escape(alt, quote=True)
+    return f'<img alt="{alt}" src="data:image/png;base64,{code}" style="max-width:100%">'
+
+
+def settings_rows(settings: ChapterSettings) -> pd.DataFrame:
+    """Name, value, symbol, unit and source of every setting."""
+    import pandas as pd
+
+    rows = []
+    for field in dataclasses.fields(settings):
+        value, facts = getattr(settings, field.name), field.metadata
+        shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        symbol = f"${facts['symbol']}$" if facts["symbol"] else ""
+        rows.append((f"`{field.name}`", symbol, shown, facts["unit"], facts["source"]))
+    return pd.DataFrame(rows, columns=["setting", "symbol", "value", "unit", "source"])
 
 
 def command(record: Record) -> str:

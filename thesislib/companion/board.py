@@ -76,19 +76,27 @@ def totals_line(found: list[Row]) -> str:
 
 
 def scoreboard(found: list[Row], kept: list[Row]) -> str:
-    """The scoreboard as a MyST table."""
-    lines = ["| | Title | State | Verdicts | Data, profile | Recorded run |", "|---|---|---|---|---|---|"]
+    """The scoreboard in MyST: a heading and a table a chapter."""
+    parts = []
+    for chapter in house.chapters().values():
+        if chapter.artefacts:
+            mine = [row for row in found if row.artefact.chapter == chapter.number]
+            title = f"## {chapter.number} {chapter.short}\n\n{totals_line(mine)}"
+            parts.append(f"{title}\n\n{_table(mine, kept)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(found: list[Row], kept: list[Row]) -> str:
+    lines = ["| Artefact | State | Verdicts of this copy | Recorded runs |", "|---|---|---|---|"]
     for row in found:
         link = f"{{ref}}`{row.artefact.label} <{blocks.target(row.artefact.id)}>`"
         record = row.record
         data = f"{', '.join(record.dataset) or 'made by the notebook'}; {record.profile}" if record else ""
         long = [_recorded_cell(r) for r in kept if r.artefact.id == row.artefact.id]
         cells = [
-            link,
-            row.artefact.title,
+            f"{link}<br>{row.artefact.title}",
             blocks.state(row.state),
-            _verdicts(record),
-            data,
+            f"{_verdicts(record)}<br>{data}" if record else "",
             "<br>".join(long),
         ]
         lines.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
@@ -100,14 +108,14 @@ def verdicts_by_chapter(found: list[Row], kept: list[Row]) -> str:
     parts = []
     for chapter in house.chapters().values():
         mine = [r for r in [*found, *kept] if r.artefact.chapter == chapter.number and r.record]
-        lines = [
+        items = [
             f"- {{ref}}`{r.artefact.label} <{blocks.target(r.artefact.id)}>` ({_where(r)}) "
             + blocks.finding(claim).removeprefix("- ")
             for r in sorted(mine, key=lambda r: house.reading_order(r.artefact.id))
             for claim in r.record.claims
         ]
         if chapter.artefacts:
-            text = "\n".join(lines) or "Not regenerated yet: no verdict."
+            text = "{.findings}\n" + "\n".join(items) if items else "Not regenerated yet: no verdict."
             parts.append(f"**Chapter {chapter.number}, {chapter.short}**\n\n{text}")
     return "\n\n".join(parts) + "\n"
 
@@ -130,9 +138,12 @@ def _where(row: Row) -> str:
 
 
 def _verdicts(record: records.Record | None) -> str:
+    """How many claims came out which way."""
     if record is None:
         return ""
-    return "<br>".join(blocks.verdict(c["verdict"]) for c in record.claims) or "no claim"
+    count = Counter(claim["verdict"] for claim in record.claims)
+    shown = [f"{blocks.verdict(word)} {count[word]} ×" for word in house.VERDICTS if count[word]]
+    return ", ".join(shown) or "no claim"
 
 
 def _recorded_cell(row: Row) -> str:

@@ -42,17 +42,10 @@ def build(profile: str) -> tuple[Path, bool]:
         return index, False
     stamp.unlink(missing_ok=True)
     log = base / "book.log"
-    jupyter_book = [
-        sys.executable,
-        "-m",
-        "jupyter_book",
-        "build",
-        str(site),
-        "--path-output",
-        str(base.parent),
-    ]
+    jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"]
+    words = [str(site), "--path-output", str(base.parent), "-n", "-W", "--keep-going"]
     with open(log, "w") as out:
-        code = subprocess.run([*jupyter_book, "-n", "-W", "--keep-going"], stdout=out, stderr=out).returncode
+        code = subprocess.run([*jupyter_book, *words], stdout=out, stderr=out).returncode
     if code or not index.is_file():
         lines = [line for line in log.read_text().splitlines() if "WARNING" in line or "ERROR" in line]
         raise CompanionError(f"the book did not build: {lines[0] if lines else ''} (log: _build/book.log)")
@@ -142,17 +135,18 @@ def _stub(chapter: Chapter) -> dict[str, bytes]:
 
 def _datasets() -> str:
     """The table of data sets; whether a file is there is this machine's business, so it is left out."""
-    lines = ["| Name | Kind | From | Terms | Chapters |", "|---|---|---|---|---|"]
-    for entry in datasets.available():
-        chapters = ", ".join(map(str, entry.chapters))
-        lines.append(f"| `{entry.name}` | {entry.kind} | {entry.source} | {entry.terms} | {chapters} |")
+    lines = ["| Name | Holds | Size | Lies in | Terms | Chapters |", "|---|---|---|---|---|---|"]
+    for e in datasets.available():
+        place = f"`{e.path}`" if e.path else f"the package {e.package}"
+        chapters = ", ".join(map(str, e.chapters))
+        lines.append(f"| `{e.name}` | {', '.join(e.kinds)} | {e.size} | {place} | {e.terms} | {chapters} |")
     return "\n".join(lines)
 
 
 @functools.cache
 def _mathjax() -> dict[str, bytes]:
     """MathJax from its package, so that the book needs no network."""
-    spec = importlib.util.find_spec("sphinx_mathjax_offline")
+    spec = importlib.util.find_spec("sphinx-mathjax-offline")
     if spec is None or spec.origin is None:
         raise CompanionError("sphinx-mathjax-offline is not installed: `pip install -e .[book]`")
     base = Path(spec.origin).parent / "static" / "mathjax"

@@ -186,13 +186,15 @@ def _data(a: argparse.Namespace) -> None:
         raise CompanionError(str(error)) from None
     entries = datasets.available()
     if a.json:
-        keys = ("name", "kind", "present", "source", "terms", "expected")
+        keys = ("name", "kinds", "origin", "present", "path", "size", "terms", "get", "chapters")
         print(
             json.dumps([{k: str(getattr(e, k)) for k in keys} for e in entries], indent=1, ensure_ascii=False)
         )
         return
     for entry in entries:
-        print(f"{entry.name:18} {'there' if entry.present else 'missing':8} {entry.kind:9} {entry.source}")
+        state = entry.origin if entry.package else "there" if entry.present else "missing"
+        hint = "" if entry.present else entry.get
+        print(f"{entry.name:18} {state:9} {'/'.join(entry.kinds):16} {entry.size:42} {hint}".rstrip())
 
 
 def _clean(a: argparse.Namespace) -> None:

@@ -52,6 +52,7 @@ class Page:
         self.folder = Path(out) if out else runs.folder(self.chapter, settings, book=False) / "records"
         _writable(self.folder)
         figures.use_style()
+        self._shown = 0
         self._since = time.perf_counter() + memo.saved_seconds()
         # Taken now: what changes while the chapter runs makes its records stale, as it should.
         self._provenance = {
@@ -143,6 +144,26 @@ class Page:
         for kept in (r for r in records.recorded() if r.id == identity):
             self._show_kept(kept, draw, summary)
 
+    def show(self, figure: Figure, alt: str) -> None:
+        """Show a figure that is no artefact of the thesis, in the book's style."""
+        import matplotlib.pyplot as plt
+
+        self._shown += 1
+        name = f"picture-{self._shown}.svg"
+        images = figures.render(figure)
+        plt.close(figure)
+        memo.write_atomic(self.folder / name, images["svg"])
+        _display(
+            f":::{{figure}} ../records/{name}\n:alt: {alt}\n:width: 100%\n:::",
+            blocks.picture(images["png"], alt),
+            alt,
+        )
+
+    def settings_table(self) -> None:
+        """Show all settings of the run: value, symbol, unit, source."""
+        rows = blocks.settings_rows(self.settings)
+        _display(blocks.table(rows), rows.to_html(index=False, border=0), rows.to_string(index=False))
+
     def _show_kept(self, kept: records.Record, draw: Callable | None, summary: Callable | None) -> None:
         frame = kept.frame()
         images = _drawn(draw, frame)
@@ -154,8 +175,6 @@ class Page:
     def _show(
         self, record: records.Record, frame: pd.DataFrame, images: dict, summary: Callable | None, kept: str
     ) -> None:
-        from IPython.display import display
-
         few = None if summary is None else summary(frame)
         rows = reported.read(record.id)
         both = None if rows.empty else reported.beside(frame, rows, record.stands_for)
@@ -173,12 +192,14 @@ class Page:
         else:
             text = f"({blocks.target(record.id)})=\n\n{text}"
         plain = f"{record.artefact.label}: {', '.join(c['verdict'] for c in record.claims) or 'no claim'}"
-        bundle = {
-            "text/markdown": text,
-            "text/html": blocks.plain_html(record, few, images.get("png")),
-            "text/plain": plain,
-        }
-        display(bundle, raw=True)
+        _display(text, blocks.plain_html(record, few, images.get("png")), plain)
+
+
+def _display(myst: str, html: str, plain: str) -> None:
+    """Show one thing in three forms; the book takes the MyST, JupyterLab the HTML."""
+    from IPython.display import display
+
+    display({"text/markdown": myst, "text/html": html, "text/plain": plain}, raw=True)
 
 
 def _kept_note(record: records.Record) -> str:

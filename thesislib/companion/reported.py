@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from thesislib.companion import house
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ("dataset", "model", "setting", "method", "metric", "value", "unit", "source", "confidence")
 WHO = ("model", "setting", "method", "metric")
@@ -15,6 +17,8 @@ ORDERING = "another data set: compare the ordering only"
 
 def read(identity: str) -> pd.DataFrame:
     """Every row reported for an artefact; no rows where nothing is on file."""
+    import pandas as pd
+
     path = house.root() / "data" / "reported" / f"{identity}.csv"
     if not path.is_file():
         return pd.DataFrame(columns=list(COLUMNS))
@@ -42,23 +46,25 @@ def beside(frame: pd.DataFrame, reported: pd.DataFrame, stands_for: Mapping[str,
         and ``difference``: a number where the data set is the thesis's, else a sentence. Rows of either side
         without a partner stay, with the other side empty.
     """
+
     who = [c for c in WHO if c in frame.columns]
     ours = frame.groupby(["dataset", *who], sort=False)["value"].agg(["mean", "std"]).reset_index()
     ours["run on"] = ours["dataset"]
     ours["dataset"] = ours["dataset"].map(lambda name: stands_for.get(name, name))
     both = reported.merge(ours, on=["dataset", *who], how="outer", sort=False)
     both["who"] = [
-        ", ".join(str(row[c]) for c in WHO[:-1] if c in row and pd.notna(row[c]) and row[c] != "")
+        ", ".join(row[c] for c in WHO[:-1] if isinstance(row.get(c), str) and row[c])
         for row in both.to_dict("records")
     ]
     both = both.rename(columns={"value": "reported", "mean": "repeated", "std": "sd"})
     both["difference"] = [_difference(row) for row in both.to_dict("records")]
+    both["unit"] = both["unit"].fillna("")
     columns = ["dataset", "who", "metric", "reported", "unit", "source", "confidence",
                "repeated", "sd", "run on", "difference"]  # fmt: skip
     return both[columns]
 
 
 def _difference(row: dict) -> float | str:
-    if pd.isna(row["reported"]) or pd.isna(row["repeated"]):
+    if row["reported"] != row["reported"] or row["repeated"] != row["repeated"]:  # nan: one side is empty
         return ""
     return row["repeated"] - row["reported"] if row["run on"] == row["dataset"] else ORDERING

@@ -130,10 +130,8 @@ def _execute(chapter: Chapter, settings: ChapterSettings, folder: Path, log: Pat
         "parameters": parameters,
         "inputs": provenance.page_inputs(chapter, settings.dataset),
     }
-    with (
-        _environment(THESISLIB_OUT=str(folder / "records"), **dict.fromkeys(THREADS, "1")),
-        open(log, "w") as out,
-    ):
+    kernel = {"THESISLIB_OUT": str(folder / "records"), "IPYTHONDIR": str(_plain_ipython(folder))}
+    with _environment(**kernel, **dict.fromkeys(THREADS, "1")), open(log, "w") as out:
         try:
             papermill.execute_notebook(
                 str(source),
@@ -151,8 +149,17 @@ def _execute(chapter: Chapter, settings: ChapterSettings, folder: Path, log: Pat
     notebook = nbformat.read(executed, as_version=4)
     nbformat.write(_clean(notebook), executed)
     source.unlink()
+    shutil.rmtree(folder / "ipython", ignore_errors=True)
     stamp["seconds"] = round(time.perf_counter() - start, 1)
     write_atomic(folder / "run.json", json.dumps(stamp, indent=1).encode())
+
+
+def _plain_ipython(folder: Path) -> Path:
+    """An IPython without the reader's own start-up files, and without its note on local TCP."""
+    home = folder / "ipython"
+    config = home / "profile_default" / "ipython_kernel_config.py"
+    write_atomic(config, b"get_config().IPKernelApp.log_level = 40\n")
+    return home
 
 
 def _clean(notebook: Any) -> Any:
