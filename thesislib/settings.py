@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -30,6 +31,7 @@ def setting(
     unit: str = "",
     source: str = "",
     choices: tuple | None = None,
+    paths: bool = False,
     low: float | None = None,
     high: float | None = None,
 ) -> Any:
@@ -43,11 +45,14 @@ def setting(
         How the thesis writes it (LaTeX, without dollars), its unit, and where the value comes from.
     choices
         The accepted values; of a tuple field, the accepted items.
+    paths
+        Whether an existing file or folder is accepted besides the choices.
     low, high
         Inclusive bounds of a number, or of each number of a tuple.
     """
-    facts = {"symbol": symbol, "unit": unit, "source": source, "choices": choices, "low": low, "high": high}
-    return dataclasses.field(default=default, metadata=facts)
+    facts = {"symbol": symbol, "unit": unit, "source": source}
+    limits = {"choices": choices, "paths": paths, "low": low, "high": high}
+    return dataclasses.field(default=default, metadata=facts | limits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +141,10 @@ def _checked(name: str, value: Any, kind: Any, facts: Mapping[str, Any]) -> Any:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise SettingsError(f"{name} = {value!r} is {type(value).__name__}, expected {kind.__name__}")
     choices, low, high = facts.get("choices"), facts.get("low"), facts.get("high")
-    if choices and value not in choices:
-        raise SettingsError(f"{name} = {value!r} is not one of {', '.join(map(str, choices))}")
+    paths = facts.get("paths", False)
+    if choices and value not in choices and not (paths and Path(value).exists()):
+        also = ", nor a path that exists" if paths else ""
+        raise SettingsError(f"{name} = {value!r} is not one of {', '.join(map(str, choices))}{also}")
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         bounds = f"{'' if low is None else f'{low} <= '}{name}{'' if high is None else f' <= {high}'}"
         raise SettingsError(f"{name} = {value!r} is out of range: {bounds}")
