@@ -1,0 +1,83 @@
+"""The one interface: budgets, checkpoints, divergence, refusals."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from thesislib.spi_mm.logistic import NonconvexLogistic
+from thesislib.spi_mm.minimise import METHODS, minimise
+from thesislib.spi_mm.sparse_pca import SparsePCA
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_trace_of_every_method(data, method):
+    problem = NonconvexLogistic(*data(), 0.01)
+    start = np.full(problem.d, 0.1)
+    trace = minimise(problem, method, passes=9, theta_0=start, checkpoints=[0, 0.5, 4, 8.5], seed=2)
+    assert (start == 0.1).all()  # the caller's array is left alone
+    assert trace.ifo[0] == 0 and trace.objective[0] == problem.value(start)
+    assert (trace.ifo <= trace.passes * problem.n).all() and (np.diff(trace.ifo) >= 0).all()
+    assert (np.diff(trace.seconds) >= 0).all() and trace.seconds[0] >= 0
+    again = minimise(problem, method, passes=8.5, theta_0=start, checkpoints=[8.5], seed=2)
+    assert problem.value(again.theta) == trace.objective[-1]
+    assert not trace.diverged and np.isfinite(trace.theta_xi).all()
+
+
+def test_the_last_iterate_is_that_of_the_whole_budget(data):
+    problem = NonconvexLogistic(*data(), 0.01)
+    early = minimise(problem, passes=20, checkpoints=[3])
+    full = minimise(problem, passes=20)
+    np.testing.assert_array_equal(early.theta, full.theta)
+    assert full.passes.tolist() == list(range(21))
+
+
+# SPIDER is not among them: its steps have a bounded length and never leave the finite numbers this fast.
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "SPIDER"])
+def test_divergence_is_recorded_and_neither_raised_nor_hidden(method):
+    """-x^4/4 has no lower bound; too long a step leaves every finite number."""
+    from thesislib.spi_mm.finite_sum import FiniteSum
+
+    class Falling(FiniteSum):
+        n, d, L = 8, 1, 1.0
+
+        def value(self, theta):
+            return float(-0.25 * theta[0] ** 4)
+
+        def gradient(self, theta):
+            return -(theta**3)
+
+        def batch_gradient(self, theta, batch):
+            return -(theta**3)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trace = minimise(Falling(), method, passes=300, step=50.0, theta_0=np.array([2.0]))
+    assert trace.diverged and np.isinf(trace.objective[-1]) and np.isinf(trace.stationarity[-1])
+    assert trace.objective[0] == -4.0
+    assert trace.ifo[-1] <= 300 * 8
+
+
+def test_the_ball_keeps_every_method_finite(data):
+    problem = SparsePCA(data()[0], 0.01)
+    for method in METHODS:
+        trace = minimise(problem, method, passes=10, step=100.0)
+        assert not trace.diverged and np.linalg.norm(trace.theta) <= 1 + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"method": "Adam"}, "method = 'Adam' is not one of batch MM, MISO"),
+        ({"passes": 0}, "passes = 0"),
+        ({"passes": float("nan")}, "passes = nan"),
+        ({"step": -1}, "step = -1"),
+        ({"checkpoints": [2, 1]}, "must increase"),
+        ({"checkpoints": [0, 31]}, r"within 0\.\.30"),
+        ({"checkpoints": []}, "must increase"),
+        ({"theta_0": np.full(9, np.nan)}, "finite entries"),
+    ],
+)
+def test_bad_arguments_are_refused(data, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        minimise(NonconvexLogistic(*data()), **arguments)

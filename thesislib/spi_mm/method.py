@@ -1,0 +1,97 @@
+"""What the methods share: whole steps, counted evaluations, a uniformly drawn iterate."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from thesislib.spi_mm.finite_sum import FiniteSum, LinearSum
+
+
+class Method(ABC):
+    r"""One run of a method on one problem: its state, and how it moves.
+
+    Parameters
+    ----------
+    problem : FiniteSum
+    theta : array, shape (d,)
+        Where to start; copied.
+    rng : numpy.random.Generator
+        Draws the samples.
+
+    Attributes
+    ----------
+    theta : array, shape (d,)
+        Current iterate.
+    theta_xi : array, shape (d,)
+        One of the iterates so far, the current one excluded, drawn uniformly: the output that convergence
+        theorems for non-convex sums speak of.
+    ifo : int
+        Evaluations of a pair :math:`(f_i, \nabla f_i)` so far; checkpoint evaluations are not the method's.
+    t : int
+        Steps so far.
+    """
+
+    def __init__(self, problem: FiniteSum, theta: np.ndarray, rng: np.random.Generator) -> None:
+        theta = np.array(theta, dtype=float)
+        if theta.shape != (problem.d,) or not np.isfinite(theta).all():
+            raise ValueError(f"theta_0 has shape {theta.shape}, expected ({problem.d},) with finite entries")
+        self.problem, self.theta, self.rng = problem, theta, rng
+        self._draw_xi = rng.spawn(1)[0]  # a stream of its own, so that drawing xi leaves the path alone
+        self.theta_xi = theta.copy()
+        self.ifo = self.t = 0
+        self.model = None
+        if isinstance(problem, LinearSum):
+            from thesislib.spi_mm import kernels  # here, so that a problem of one's own needs no compiler
+
+            self.model = kernels.model(problem)
+
+    @abstractmethod
+    def phase(self) -> tuple[int, int]:
+        """Evaluations that the next step costs, and how many steps of that cost follow one another."""
+
+    @abstractmethod
+    def run(self, steps: int) -> None:
+        """Do `steps` steps of the present phase."""
+
+    def advance(self, *, ifo: float = math.inf, steps: float = math.inf) -> None:
+        """Do as many whole steps as fit into a total of `ifo` evaluations, and at most `steps` more."""
+        if math.isinf(ifo) and math.isinf(steps):
+            raise ValueError("give ifo, steps or both")
+        stop = self.t + steps
+        while True:
+            cost, alike = self.phase()
+            count = int(min(alike, (ifo - self.ifo) // cost, stop - self.t))
+            if count < 1:
+                return
+            # Reservoir sampling by blocks: xi falls into this one with probability count/(t + count).
+            before = int(self._draw_xi.integers(self.t + count)) - self.t
+            if before >= 0:
+                self._do(before, cost)
+                self.theta_xi = self.theta.copy()
+                self._do(count - before, cost)
+            else:
+                self._do(count, cost)
+
+    def _do(self, steps: int, cost: int) -> None:
+        if steps:
+            self.run(steps)
+            self.t += steps
+            self.ifo += steps * cost
+
+    def batches(self, steps: int, size: int) -> np.ndarray:
+        """Indices drawn uniformly with replacement, shape (steps, size)."""
+        return self.rng.integers(self.problem.n, size=(steps, size))
+
+    def step_from(self, theta: np.ndarray, gradient: np.ndarray, rho: float) -> np.ndarray:
+        r"""Minimiser of :math:`\langle v,x\rangle+\frac\rho2\|x-\theta\|^2+\tilde h(x)`."""
+        return self.problem.prox(theta - gradient / rho, rho, theta)
+
+    def curvature(self, rho: float) -> float:
+        """`rho`, after the problem's prox had its chance to refuse it."""
+        if not (np.isfinite(rho) and rho > 0):
+            raise ValueError(f"curvature rho = {rho!r} must be positive and finite; check the problem's L")
+        self.problem.prox(self.theta, rho, self.theta)
+        return float(rho)
