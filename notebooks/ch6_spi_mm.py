@@ -132,7 +132,8 @@ axes.set(xlim=(0, 4), ylim=(0.5, 1.1), xlabel="$\\theta$")
 axes.legend(loc="upper left")
 page.show(
     figure,
-    alt="Three parabolas above a bumpy curve, each touching it at the minimum of the last.",
+    alt="Three parabolas above a bumpy curve, each touching it at the minimum "
+    "of the last.",
 )
 
 # %% [markdown]
@@ -206,8 +207,9 @@ page.record(
     frame,
     draw_surrogates,
     dataset=(),
-    alt="A black curve, the objective; above it everywhere a red parabola that touches it; around the parabola five "
-    "thin blue parabolas in a band, some of which lie below the objective near the point of contact.",
+    alt="A black curve, the objective; above it everywhere a red parabola that "
+    "touches it; around the parabola five thin blue parabolas in a band, "
+    "some of which lie below the objective near the point of contact.",
 )
 
 # %% [markdown]
@@ -376,10 +378,7 @@ def draw_curves(frame, problem, measure_name):
                 draw_run(axes, run, method, measure, x, style)
             axes.set(yscale="log", xscale="log" if x == "seconds" else "symlog")
             axes.minorticks_off()
-        for measure in ("gap", "stationarity"):  # one scale a row and measure
-            same = [a for a, c in zip(row, COLUMNS, strict=True) if c[1] == measure]
-            ends = [end for a in same for end in a.get_ylim()]
-            [a.set_ylim(min(ends), max(ends)) for a in same]
+        row[4].set_ylim(row[2].get_ylim())  # the same curves, against time
         name = problem.replace("lam", "$\\lambda$ =").replace("problem", "")
         row[0].set_ylabel(f"{dataset}\n{name} {value}")
     for top, bottom, (tuning, measure, x) in zip(
@@ -423,10 +422,13 @@ page.record(
     frame,
     lambda f: draw_curves(f, "lam", "gradient norm"),
     summary=lambda f: passes_to(f, "lam"),
-    alt="Curves of the objective gap on a logarithmic scale, one line a method, one row of panels for each data set and "
-    "regularisation weight: against gradient evaluations on the left, against seconds on the right, each with the step "
-    "that theory prescribes and with a tuned step.",
-    spread="gaps repeat to about nine digits on another machine; seconds do not, and with them the two right columns",
+    alt="Curves of the objective gap on a logarithmic scale, one line a method,"
+    " one row of panels for each data set and regularisation weight: "
+    "against gradient evaluations on the left, against seconds on the "
+    "right, each with the step that theory prescribes and with a tuned "
+    "step.",
+    spread="gaps repeat to about nine digits on another machine; seconds do not, "
+    "and with them the two right columns",
 )
 
 # %% [markdown]
@@ -451,8 +453,10 @@ page.record(
     frame,
     lambda f: draw_curves(f, "problem", "gradient mapping"),
     summary=lambda f: passes_to(f, "problem"),
-    alt="Curves of the objective gap of sparse PCA on a logarithmic scale, one line a method and one row of panels a data "
-    "set: against gradient evaluations on the left, against seconds on the right, with theoretical and tuned steps.",
+    alt="Curves of the objective gap of sparse PCA on a logarithmic scale, one "
+    "line a method and one row of panels a data set: against gradient "
+    "evaluations on the left, against seconds on the right, with "
+    "theoretical and tuned steps.",
     spread="gaps repeat to about nine digits on another machine; seconds do not",
 )
 
@@ -518,8 +522,9 @@ page.record(
     draw_growth,
     summary=growth_table,
     dataset=("synthetic",),
-    alt="Gradient evaluations against the number of samples on logarithmic axes, one panel an accuracy: points and fitted "
-    "lines of batch MM, steep, and of SPI-MM, flatter.",
+    alt="Gradient evaluations against the number of samples on logarithmic "
+    "axes, one panel an accuracy: points and fitted lines of batch MM, "
+    "steep, and of SPI-MM, flatter.",
 )
 
 # %% [markdown]

@@ -180,7 +180,26 @@ class Project:
 
 @pytest.fixture
 def project(tmp_path) -> Project:
-    made = Project(tmp_path / "toy")
+    """A fresh project, nothing executed."""
+    return make(tmp_path / "toy")
+
+
+@pytest.fixture(scope="session")
+def _executed_once(tmp_path_factory) -> Project:
+    made = make(tmp_path_factory.mktemp("executed") / "toy")
+    made.thesis("run", "ch1", "--profile", "smoke")
+    return made
+
+
+@pytest.fixture
+def executed(_executed_once, tmp_path) -> Project:
+    """A project whose first chapter has been executed at smoke; a copy, to be spoilt at will."""
+    shutil.copytree(_executed_once.root, tmp_path / "toy")
+    return Project(tmp_path / "toy")
+
+
+def make(root: Path) -> Project:
+    made = Project(root)
     ignore = shutil.ignore_patterns("__pycache__", "spi_mm")
     shutil.copytree(ROOT / "thesislib", made.root / "thesislib", ignore=ignore)
     made.write("data/artefacts.yml", ARTEFACTS)

@@ -108,20 +108,19 @@ def test_a_users_mistake_is_one_line(project, words, said):
         (', alt="Two clouds of points, the new method above the old."', "", "say in alt= what the figure shows"),
     ],
 )  # fmt: skip
-def test_the_gate_refuses(project, old, new, said):
-    project.thesis("run", "ch1", "--profile", "smoke")
-    before = (records(project) / "fig-1.1.json").read_bytes()
-    project.edit("notebooks/ch1_alpha.py", old, new)
-    done = project.thesis("run", "ch1", "--profile", "smoke", code=2)
+def test_the_gate_refuses(executed, old, new, said):
+    before = (records(executed) / "fig-1.1.json").read_bytes()
+    executed.edit("notebooks/ch1_alpha.py", old, new)
+    done = executed.thesis("run", "ch1", "--profile", "smoke", code=2)
     assert said in done.stderr
     assert "log: _build/smoke/ch1_alpha.log" in done.stderr
     # The last good run still stands, nothing half-written beside it, and it is known to be stale.
-    assert (records(project) / "fig-1.1.json").read_bytes() == before
-    assert not list((project.root / "_build" / "smoke").glob(".*"))
-    assert '"state": "stale"' in project.thesis("show", "fig-1.1", "--profile", "smoke", "--json").stdout
+    assert (records(executed) / "fig-1.1.json").read_bytes() == before
+    assert not list((executed.root / "_build" / "smoke").glob(".*"))
+    assert '"state": "stale"' in executed.thesis("show", "fig-1.1", "--profile", "smoke", "--json").stdout
 
 
-def test_an_unexecuted_cell_is_refused(project):
+def test_an_unexecuted_cell_is_refused(executed):
     """Papermill marks nothing on a notebook that was never run; the gate counts."""
     code = (
         "import nbformat, jupytext\n"
@@ -133,17 +132,16 @@ def test_an_unexecuted_cell_is_refused(project):
         "nbformat.write(nb, target / 'ch1_alpha.ipynb')\n"
         "runner.gate(c, s, target)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=project.root, env=project.environment(),
+    done = subprocess.run([sys.executable, "-c", code], cwd=executed.root, env=executed.environment(),
                           capture_output=True, text=True)  # fmt: skip
     assert "was not executed" in done.stderr
 
 
-def test_a_hollow_record_is_run_again(project):
-    project.thesis("run", "ch1", "--profile", "smoke")
-    csv = records(project) / "fig-1.1.csv"
+def test_a_hollow_record_is_run_again(executed):
+    csv = records(executed) / "fig-1.1.csv"
     csv.write_text("\n".join(csv.read_text().splitlines()[:-1]) + "\n")
-    (records(project) / "tab-1.1.json").write_text("{}")
-    assert "executed" in project.thesis("run", "ch1", "--profile", "smoke").stdout
+    (records(executed) / "tab-1.1.json").write_text("{}")
+    assert "executed" in executed.thesis("run", "ch1", "--profile", "smoke").stdout
     assert len(csv.read_text().splitlines()) == 11
 
 

@@ -12,7 +12,6 @@ from PIL import Image
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WIDTH = 6.3  # inches: the thesis's text width
 # Okabe and Ito's colours, ordered so that neighbours differ in lightness too (readable in grey).
 PALETTE = ("#000000", "#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8C6D00")
 DASHES = (
@@ -29,16 +28,15 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 def use_style() -> None:
-    """Set matplotlib and seaborn to the book's style."""
+    """Set matplotlib to the book's style."""
     import matplotlib.pyplot as plt
-    import seaborn as sns
 
-    sns.set_palette(PALETTE)
     plt.style.use(Path(__file__).with_name("book.mplstyle"))
+    plt.rcParams["axes.prop_cycle"] = plt.cycler(color=PALETTE)
 
 
 def look(names: list[str]) -> dict[str, dict]:
-    """Colour, dash and marker for each name, the same in every panel: arguments for seaborn.
+    """Colour, dash and marker for each name, the same in every panel.
 
     Raises
     ------
