@@ -155,46 +155,22 @@ page.show(
 
 # %% tags=["hide-input"]
 def draw_surrogates(frame):
-    """One seed's five realisations, the band between them, and the classical majorant."""
+    """One seed's five realisations, their band, and the classical majorant."""
     rows = frame[frame["seed"] == frame["seed"].iloc[0]]
     curves = rows.pivot(index="u", columns="draw", values="relaxed")
     mean = rows.groupby("u")[["objective", "classical"]].first()
+    low, high, now = curves.min(axis=1), curves.max(axis=1), rows["current"].iloc[0]
     figure, axes = plt.subplots(figsize=(6.3, 3.2))
-    axes.fill_between(
-        curves.index,
-        curves.min(axis=1),
-        curves.max(axis=1),
-        color="#56B4E9",
-        alpha=0.18,
-        lw=0,
-    )
-    axes.plot(curves.index, curves, color="#0072B2", lw=0.8)
-    axes.plot(
-        [],
-        [],
-        color="#0072B2",
-        lw=0.8,
-        label="SPI-MM's surrogate, one line a sample",
-    )
-    for edge in (curves.min(axis=1), curves.max(axis=1)):
-        axes.plot(edge.index, edge, ":", color="#0072B2", lw=1.4)
-    axes.plot(
-        mean.index,
-        mean["classical"],
-        color="#D55E00",
-        lw=2,
-        label="classical majorant, their mean",
-    )
-    axes.plot(
-        mean.index, mean["objective"], color="black", lw=2, label="objective $F$"
-    )
-    axes.axvline(rows["current"].iloc[0], color="grey", lw=0.7)
-    axes.annotate(
-        "$\\theta_t$",
-        (rows["current"].iloc[0], 0.3),
-        xytext=(3, 0),
-        textcoords="offset points",
-    )
+    axes.fill_between(curves.index, low, high, color="#4794C0", alpha=0.18, lw=0)
+    lines = axes.plot(curves.index, curves, color="#0067A0", lw=0.8)
+    lines[0].set_label("SPI-MM's surrogate, one line a sample")
+    for edge in (low, high):
+        axes.plot(edge, ":", color="#0067A0", lw=1.4)
+    style = {"color": "#B55000", "lw": 2}
+    axes.plot(mean["classical"], **style, label="classical majorant, their mean")
+    axes.plot(mean["objective"], color="black", lw=2, label="objective $F$")
+    axes.axvline(now, color="grey", lw=0.7)
+    axes.text(now + 0.05, 0.34, "$\\theta_t$")
     axes.set(xlim=(-1, 4), ylim=(0.3, 2.2), xlabel="$\\theta$", ylabel="value")
     figure.legend(loc="outside lower center", ncols=3)
     return figure

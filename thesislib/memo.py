@@ -50,11 +50,11 @@ def memoised(data: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             bound = inspect.signature(function).bind(*args, **kwargs)
             bound.apply_defaults()
-            name = f"{function.__name__}-{_key(function, bound, data)}.pickle"
+            name = f"{function.__qualname__}-{_key(function, bound, data)}.pickle"
             path = folder() / function.__module__ / name
             try:
                 result, seconds = pickle.loads(path.read_bytes())
-            except FileNotFoundError:
+            except OSError:
                 pass
             except Exception:  # pickle raises nearly anything on a damaged file
                 path.unlink(missing_ok=True)

@@ -78,8 +78,9 @@ class ChapterSettings:
             object.__setattr__(self, field.name, value)
 
     def seeds(self) -> tuple[int, ...]:
-        """The inner seeds, one a repeat: children of the root seed, so that two roots never share a stream.
+        """The inner seeds, one a repeat, spawned from the root seed.
 
+        Neighbouring roots have nothing in common (two given seeds agree by a chance of one in four billion).
         The first ``k`` do not depend on how many repeats there are, so a shorter run replays the start
         of a longer one.
         """
@@ -133,9 +134,10 @@ def _checked(name: str, value: Any, kind: Any, facts: Mapping[str, Any]) -> Any:
         items = value if isinstance(value, list | tuple) else (value,)
         if not items and facts.get("choices"):
             raise SettingsError(f"{name} is empty; choose from {', '.join(map(str, facts['choices']))}")
-        if len(set(items)) < len(items):
+        found = tuple(_checked(name, one, item, facts) for one in items)
+        if len(set(found)) < len(found):
             raise SettingsError(f"{name} = {list(items)} names one of them twice")
-        return tuple(_checked(name, one, item, facts) for one in items)
+        return found
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):

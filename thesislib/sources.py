@@ -62,7 +62,7 @@ def fingerprint(paths: Iterable[Path], *extra: str) -> str:
 def _imports(file: Path, _mtime: int) -> tuple[str, ...]:
     """Dotted names that `file` imports; ``from a.b import c`` gives both ``a.b`` and ``a.b.c``."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(_python(file), str(file))):
+    for node in ast.walk(_tree(file)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -74,10 +74,14 @@ def _imports(file: Path, _mtime: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _python(file: Path) -> str:
-    """The source without IPython magics, which are no Python."""
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in lines)
+def _tree(file: Path) -> ast.Module:
+    """The parsed source; of a notebook's script without IPython magics, which are no Python."""
+    text = file.read_text(encoding="utf-8")
+    try:
+        return ast.parse(text, str(file))
+    except SyntaxError:
+        lines = ("" if line.lstrip().startswith(("%", "!")) else line for line in text.splitlines())
+        return ast.parse("\n".join(lines), str(file))
 
 
 def _own(name: str) -> list[Path]:

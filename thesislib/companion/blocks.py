@@ -53,8 +53,9 @@ def number(value: Any, sign: bool = False) -> str:
         return ""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e6):
-        return f"{int(value):+d}" if sign else str(int(value))
+    value += 0.0  # no minus before a zero
+    if abs(value) < 1e6 and (abs(value) >= 1000 or value.is_integer()):
+        return f"{value:+.0f}" if sign else f"{value:.0f}"
     return f"{value:+.3g}" if sign else f"{value:.3g}"
 
 

@@ -134,7 +134,8 @@ def _show(a: argparse.Namespace) -> None:
                       f"{claim['n']} {claim['pairs']}; {claim['reason']}")  # fmt: skip
             elif claim["reason"]:
                 print(f"         {claim['reason']}")
-        print(f"numbers  {record.file('csv')} ({record.rows} rows)")
+        numbers = record.file("csv").relative_to(house.root())
+        print(f"numbers  {numbers} ({record.rows} rows)")
         for line in blocks.provenance(record, blocks.command(record)).splitlines():
             print(f"         {line.removeprefix('- ').replace('`', '')}")
 
@@ -204,17 +205,31 @@ def _clean(a: argparse.Namespace) -> None:
 
 
 def _value(text: str) -> Any:
-    """A value as typed: YAML, and a bare ``a,b`` is a list."""
-    value = yaml.safe_load(text)
-    if isinstance(value, str) and "," in value:
-        return [yaml.safe_load(item) for item in value.split(",") if item.strip()]
-    # YAML 1.1 reads 1e-3 as text; a reader who types it means the number.
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    """A value as typed: YAML, and a bare ``a,b`` is a list.
+
+    Raises
+    ------
+    CompanionError
+        If it is neither a plain value nor a list of them.
+    """
+    try:
+        value = yaml.safe_load(text)
+        if isinstance(value, str) and "," in value:
+            value = [yaml.safe_load(item) for item in value.split(",") if item.strip()]
+    except yaml.YAMLError:
+        raise CompanionError(f"cannot read the value {text!r}; give a number, a word, or a,b,c") from None
+    found = [_number(item) for item in (value if isinstance(value, list) else [value])]
+    if any(isinstance(item, dict | list) for item in found):
+        raise CompanionError(f"cannot use the value {text!r}; give a number, a word, or a,b,c")
+    return found if isinstance(value, list) else found[0]
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3 as text; who types it means the number."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 if __name__ == "__main__":

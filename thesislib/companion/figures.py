@@ -12,8 +12,9 @@ from PIL import Image
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, ordered so that neighbours differ in lightness too (readable in grey).
-PALETTE = ("#000000", "#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8C6D00")
+# Okabe and Ito's hues, darkened to 3:1 on white and ordered so that neighbours differ in lightness too, hence
+# in grey; any two differ under protanopia and deuteranopia.
+PALETTE = ("#000000", "#B55000", "#C48700", "#0067A0", "#4794C0", "#007A59", "#584400", "#AD678E")
 DASHES = (
     (1, 0),
     (5, 1.5),

@@ -99,14 +99,17 @@ class Record:
         content = _read(self.file("csv"))
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise HollowRecord(f"{self.file('csv').name} is not the file its record describes; run it again")
-        return pd.read_csv(io.BytesIO(content))
+        # Text keys may be empty or read "None": only an empty measurement is a missing one.
+        empty = {value: [""] for value in self.values}
+        return pd.read_csv(io.BytesIO(content), keep_default_na=False, na_values=empty)
 
     def state(self) -> str:
         """``stand-in``, ``thesis-data`` or ``paper``; ``stale`` is for who knows the current inputs."""
         known = self.artefact.datasets
         if known is None or bool(known) != bool(self.dataset) or not set(self.dataset) <= set(known):
             return "stand-in"
-        return "paper" if self.profile == "paper" and not self.parameters else "thesis-data"
+        changed = set(self.parameters) - {"dataset"}  # a long run is made one data set at a time
+        return "paper" if self.profile == "paper" and not changed else "thesis-data"
 
 
 def write(record: Record, frame: pd.DataFrame, images: Mapping[str, bytes] | None = None) -> Record:
@@ -161,7 +164,7 @@ def read(path: Path) -> Record:
         if facts.get("format") != FORMAT:
             raise HollowRecord(f"{path.name} has format {facts.get('format')}, this version reads {FORMAT}")
         return Record(**facts, folder=path.parent)
-    except (json.JSONDecodeError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise HollowRecord(f"{path.name} is no record ({error}); run the chapter again") from None
 
 
@@ -196,7 +199,7 @@ def check(record: Record, grid: Mapping[str, Sequence] | None) -> None:
         raise HollowRecord(f"{record.id}: {len(frame)} rows, its record says {record.rows}")
     if frame.empty:
         raise HollowRecord(f"{record.id}: no rows")
-    holes = frame[record.values].isna().sum()
+    holes = frame[record.values].replace([float("inf"), float("-inf")], float("nan")).isna().sum()
     if holes.any():
         where = ", ".join(f"{n} in {column}" for column, n in holes.items() if n)
         raise HollowRecord(f"{record.id}: missing values, {where}")

@@ -27,6 +27,8 @@ def up_to_date(chapter: Chapter, settings: ChapterSettings, target: Path) -> boo
     try:
         stamp = json.loads((target / "run.json").read_text())
         found = records.read_folder(target / "records")
+        for record in found.values():
+            records.check(record, None)
     except (OSError, ValueError, records.HollowRecord):
         return False
     names = {a.id for a in chapter.artefacts}

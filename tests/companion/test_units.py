@@ -1,0 +1,664 @@
+"""Pieces of the companion, one at a time, without a notebook."""
+
+import dataclasses
+import hashlib
+import io
+import itertools
+import json
+import math
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from thesislib.companion import blocks, board, cli, figures, house, provenance, records, reported, runner
+from thesislib.companion.board import Row
+from thesislib.companion.house import Artefact, CompanionError
+from thesislib.companion.records import HollowRecord, Record
+
+PNG, SVG = b"\x89PNG", b"<svg/>"
+
+
+def record_of(folder, keys, values, **changes):
+    facts = dict(
+        id="tab-2.4",
+        profile="smoke",
+        dataset=["digits"],
+        keys=list(keys),
+        values=list(values),
+        rows=0,
+        sha256="",
+        claims=[],
+        settings={"dataset": ["digits"]},
+        parameters={},
+        seeds=[1, 2],
+        alt="",
+        spread="none",
+        provenance={"commit": None, "inputs": "x"},
+        folder=folder,
+    )
+    return Record(**(facts | changes))
+
+
+def frame_of(grid, values=("value",), seed=0):
+    rows = pd.DataFrame(list(itertools.product(*grid.values())), columns=list(grid))
+    noise = np.random.default_rng(seed).normal(size=(len(rows), len(values)))
+    return rows.join(pd.DataFrame(noise, columns=list(values)))
+
+
+GRID = {"method": ("old", "new"), "seed": (3, 4, 5), "rate": (0.1, 1.0)}
+
+
+# ---- records: what goes in comes out
+
+
+letters = st.text("abcXYZ é,;|\"'\n=+", min_size=1, max_size=6).filter(lambda t: t.strip() == t)
+keys_of = st.one_of(
+    st.lists(letters, min_size=1, max_size=4, unique=True),
+    st.lists(st.integers(-(2**31), 2**32), min_size=1, max_size=4, unique=True),
+    st.lists(st.integers(-1000, 1000).map(lambda n: n / 8), min_size=1, max_size=4, unique=True),
+)
+grids = st.dictionaries(st.sampled_from(["dataset", "method", "n", "eps"]), keys_of, min_size=1, max_size=3)
+
+
+@settings(deadline=None, max_examples=60)
+@given(grids, st.integers(0, 99), st.integers(1, 2))
+def test_a_full_grid_round_trips(tmp_path_factory, grid, seed, width):
+    values = ["value", "seconds"][:width]
+    frame = frame_of(grid, values, seed)
+    folder = tmp_path_factory.mktemp("records")
+    written = records.write(record_of(folder, grid, values), frame)
+    assert written.rows == len(frame)
+    again = records.read(written.file("json"))
+    assert again == written and again.folder == folder
+    records.check(again, grid)
+    back = again.frame()
+    assert list(back.columns) == [*grid, *values]
+    for key in grid:
+        assert [records._text(v) for v in back[key]] == [records._text(v) for v in frame[key]]
+    np.testing.assert_allclose(back[values], frame[values], rtol=1e-11)
+    assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("word", ["", "None", "NA", "n/a", "null", "nan"])
+def test_a_key_is_text_even_if_it_reads_like_a_missing_value(tmp_path, word):
+    """A method called None, or the empty setting that half of the reported rows have."""
+    grid = {"setting": (word, "other"), "seed": (1, 2)}
+    written = records.write(record_of(tmp_path, grid, ["value"]), frame_of(grid))
+    assert list(written.frame()["setting"]) == [word, word, "other", "other"]
+    records.check(written, grid)
+
+
+def test_equal_runs_are_equal_bytes(tmp_path):
+    for name in ("a", "b"):
+        records.write(record_of(tmp_path / name, GRID, ["value"]), frame_of(GRID), {"svg": SVG})
+    for suffix in ("csv", "json", "svg"):
+        a, b = (tmp_path / n / f"tab-2.4.{suffix}" for n in ("a", "b"))
+        assert a.read_bytes() == b.read_bytes()
+
+
+# ---- records: what is refused
+
+
+@settings(deadline=None, max_examples=60)
+@given(grids, st.data())
+def test_any_row_lost_is_noticed(tmp_path_factory, grid, data):
+    frame = frame_of(grid)
+    row = data.draw(st.integers(0, len(frame) - 1))
+    short = frame.drop(index=row)
+    assume(len(short))
+    written = records.write(record_of(tmp_path_factory.mktemp("r"), grid, ["value"]), short)
+    with pytest.raises(HollowRecord, match=rf"1 of {len(frame)} cells missing"):
+        records.check(written, grid)
+
+
+@settings(deadline=None, max_examples=60)
+@given(grids, st.data())
+def test_any_value_lost_is_noticed(tmp_path_factory, grid, data):
+    frame = frame_of(grid, ["value", "seconds"])
+    row, column = data.draw(st.integers(0, len(frame) - 1)), data.draw(st.sampled_from(["value", "seconds"]))
+    frame.loc[row, column] = float("nan")
+    written = records.write(record_of(tmp_path_factory.mktemp("r"), grid, ["value", "seconds"]), frame)
+    for known in (grid, None):
+        with pytest.raises(HollowRecord, match=f"missing values, 1 in {column}"):
+            records.check(written, known)
+
+
+@settings(deadline=None, max_examples=40)
+@given(grids, st.data())
+def test_any_row_doubled_or_foreign_is_noticed(tmp_path_factory, grid, data):
+    frame = frame_of(grid)
+    row = data.draw(st.integers(0, len(frame) - 1))
+    key = data.draw(st.sampled_from(list(grid)))
+    doubled = pd.concat([frame, frame.iloc[[row]].assign(value=0.0)])
+    written = records.write(record_of(tmp_path_factory.mktemp("r"), grid, ["value"]), doubled)
+    for known in (grid, None):
+        with pytest.raises(HollowRecord, match="rows are doubled on"):
+            records.check(written, known)
+    foreign = pd.concat([frame, frame.iloc[[row]].assign(**{key: "elsewhere"})])
+    written = records.write(record_of(tmp_path_factory.mktemp("r"), grid, ["value"]), foreign)
+    with pytest.raises(HollowRecord, match="1 cells its settings do not declare, first"):
+        records.check(written, grid)
+
+
+@pytest.fixture
+def written(tmp_path):
+    return records.write(
+        record_of(tmp_path, GRID, ["value"], alt="what it shows"), frame_of(GRID), {"svg": SVG, "png": PNG}
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda r: r.file("csv").unlink(), "cannot read tab-2.4.csv: No such file"),
+        (lambda r: r.file("csv").write_bytes(b""), "is not the file its record describes"),
+        (lambda r: r.file("csv").write_bytes(r.file("csv").read_bytes()[:-1]), "is not the file"),
+        (lambda r: r.file("csv").write_bytes(r.file("csv").read_bytes() + b"\n"), "is not the file"),
+        (lambda r: r.file("svg").unlink(), "tab-2.4.svg is missing"),
+        (lambda r: r.file("png").unlink(), "tab-2.4.png is missing"),
+    ],
+)
+def test_files_that_are_missing_or_changed(written, damage, said):
+    records.check(written, GRID)
+    damage(written)
+    for grid in (GRID, None):
+        with pytest.raises(HollowRecord, match=said):
+            records.check(written, grid)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"rows": 11}, "12 rows, its record says 11"),
+        ({"keys": ["method", "seed"]}, "doubled on method, seed"),
+    ],
+)
+def test_a_record_that_contradicts_its_rows(written, change, said):
+    changed = dataclasses.replace(written, **change)
+    with pytest.raises(HollowRecord, match=said):
+        records.check(changed, GRID)
+
+
+def test_no_rows_and_other_keys(tmp_path):
+    empty = records.write(record_of(tmp_path, GRID, ["value"]), frame_of(GRID)[:0])
+    for grid in (GRID, None):
+        with pytest.raises(HollowRecord, match="no rows"):
+            records.check(empty, grid)
+    whole = records.write(record_of(tmp_path, GRID, ["value"]), frame_of(GRID))
+    with pytest.raises(
+        HollowRecord, match=r"keys are method, seed, rate, its settings declare method, seed$"
+    ):
+        records.check(whole, {k: GRID[k] for k in ("method", "seed")})
+    with pytest.raises(HollowRecord, match=r"6 of 18 cells missing, first \('newer', '3', '0.1'\)"):
+        records.check(whole, GRID | {"method": ("old", "new", "newer")})
+    reordered = dataclasses.replace(whole, keys=["rate", "seed", "method"])
+    records.check(reordered, GRID)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"format": 99}',
+        b'{"format": 1}',
+        b'{"format": 1, "id": "tab-2.4", "surplus": 1}',
+        b"\xff\xfe\xfa",
+        None,
+    ],
+    ids=str,
+)
+def test_a_file_that_is_no_record(tmp_path, content):
+    path = tmp_path / "tab-2.4.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(HollowRecord, match=r"tab-2\.4\.json"):
+        records.read(path)
+
+
+def test_a_run_that_lost_rows_is_not_up_to_date(tmp_path, monkeypatch):
+    """The book shows what `up_to_date` lets through, so it has to look at the numbers, not only at their names."""
+    monkeypatch.setattr(provenance, "page_inputs", lambda *_: "inputs")
+    chapter, run = (
+        SimpleNamespace(artefacts=[house.artefact("tab-2.4")]),
+        SimpleNamespace(dataset=("digits",)),
+    )
+    (tmp_path / "run.json").write_text('{"inputs": "inputs"}')
+    record = records.write(record_of(tmp_path / "records", GRID, ["value"]), frame_of(GRID))
+    assert runner.up_to_date(chapter, run, tmp_path)
+    whole = record.file("csv").read_bytes()
+    record.file("csv").write_bytes(whole[: len(whole) // 2])
+    assert not runner.up_to_date(chapter, run, tmp_path)
+    record.file("csv").unlink()
+    assert not runner.up_to_date(chapter, run, tmp_path)
+
+
+# ---- records: what is not written
+
+
+def test_a_frame_without_its_columns_writes_nothing(tmp_path):
+    with pytest.raises(CompanionError, match=r"tab-2\.4: the frame has no column seed, seconds"):
+        records.write(record_of(tmp_path, GRID, ["value", "seconds"]), frame_of(GRID).drop(columns="seed"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png"])
+def test_an_image_over_300_kb_is_refused_and_the_last_record_stays(written, suffix):
+    limit = {"svg": SVG, "png": PNG} | {suffix: b"x" * 300_000}
+    records.write(written, frame_of(GRID), limit)
+    before = {p.name: p.read_bytes() for p in written.folder.iterdir()}
+    with pytest.raises(CompanionError, match=rf"tab-2\.4\.{suffix} has 300 kB, 300 at most"):
+        records.write(written, frame_of(GRID, seed=1), limit | {suffix: b"x" * 300_001})
+    assert {p.name: p.read_bytes() for p in written.folder.iterdir()} == before
+
+
+def test_a_record_with_a_json_is_whole(written, monkeypatch):
+    """Whatever file a crash stops at, no JSON describes files that are not its own."""
+    real = records.write_atomic
+    for stop in range(4):
+        left = itertools.count()
+
+        def crash(path, content, left=left, stop=stop):
+            if next(left) == stop:
+                raise KeyboardInterrupt
+            real(path, content)
+
+        monkeypatch.setattr(records, "write_atomic", crash)
+        with pytest.raises(KeyboardInterrupt):
+            records.write(written, frame_of(GRID, seed=7), {"svg": SVG * 2, "png": PNG * 2})
+        assert records.read_folder(written.folder) == {}
+        monkeypatch.setattr(records, "write_atomic", real)
+        records.write(written, frame_of(GRID), {"svg": SVG, "png": PNG})
+
+
+# ---- the state of a record
+
+
+@pytest.mark.parametrize(
+    ("known", "used", "profile", "parameters", "state"),
+    [
+        # The thesis's data, all or some of them
+        (("mnist", "cifar10"), ["mnist", "cifar10"], "paper", {}, "paper"),
+        (("mnist", "cifar10"), ["mnist"], "paper", {}, "paper"),
+        (("mnist", "cifar10"), ["mnist"], "paper", {"steps": 3}, "thesis-data"),
+        (("mnist", "cifar10"), ["mnist"], "laptop", {}, "thesis-data"),
+        (("mnist", "cifar10"), ["cifar10", "mnist"], "smoke", {"steps": 3}, "thesis-data"),
+        # Others, or others among them, or none where the thesis used some
+        (("mnist", "cifar10"), ["digits"], "paper", {}, "stand-in"),
+        (("mnist", "cifar10"), ["mnist", "digits"], "paper", {}, "stand-in"),
+        (("mnist", "cifar10"), [], "paper", {}, "stand-in"),
+        # It needs no data
+        ((), [], "paper", {}, "paper"),
+        ((), [], "laptop", {}, "thesis-data"),
+        ((), ["mnist"], "paper", {}, "stand-in"),
+        # Nobody knows
+        (None, [], "paper", {}, "stand-in"),
+        (None, ["a9a"], "paper", {}, "stand-in"),
+    ],
+)
+def test_state_of_a_record(tmp_path, monkeypatch, known, used, profile, parameters, state):
+    artefact = Artefact("tab-2.4", 2, "2.4", "A table", datasets=known)
+    monkeypatch.setattr(house, "artefact", lambda _: artefact)
+    record = record_of(tmp_path, GRID, ["value"], dataset=used, profile=profile, parameters=parameters)
+    assert record.state() == state
+    assert state in house.STATES and state in blocks.STATE_WORDS
+
+
+# ---- the scoreboard's sums
+
+
+def artefact_rows(states):
+    ids = [a.id for c in house.chapters().values() for a in c.artefacts]
+    return [Row(house.artefact(i), s, None) for i, s in zip(ids, states, strict=True)]
+
+
+every = [a for c in house.chapters().values() for a in c.artefacts]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(house.STATES), min_size=len(every), max_size=len(every)))
+def test_totals_count_the_thesiss_artefacts_each_in_one_state(states):
+    found = board.totals(artefact_rows(states))
+    mine = [s for a, s in zip(every, states, strict=True) if a.kind != "Extra"]
+    assert found == {state: mine.count(state) for state in house.STATES}
+    assert sum(found.values()) == 62
+    # Moving a stand-in to missing takes it out of one number and leaves all others as they were.
+    fewer = board.totals(artefact_rows(["missing" if s == "stand-in" else s for s in states]))
+    assert {k: v for k, v in fewer.items() if k not in ("missing", "stand-in")} == {
+        k: v for k, v in found.items() if k not in ("missing", "stand-in")
+    }
+
+
+def test_extras_are_never_counted():
+    extras = [a for a in every if a.kind == "Extra"]
+    assert extras, "no extra to test with"
+    assert set(board.totals([Row(a, "paper", None) for a in extras]).values()) == {0}
+
+
+# ---- reported beside repeated
+
+
+def reported_rows(*rows):
+    """Rows of dataset, method, metric, value."""
+    frame = pd.DataFrame(rows, columns=["dataset", "method", "metric", "value"])
+    return frame.assign(
+        model="net", setting="", unit="%", source="thesis, table 1", confidence="recalled, unverified"
+    )[list(reported.COLUMNS)]
+
+
+def run_rows(*rows):
+    """Rows of dataset, method, seed, value."""
+    frame = pd.DataFrame(rows, columns=["dataset", "method", "seed", "value"])
+    return frame.assign(model="net", setting="", metric="accuracy")
+
+
+def beside(frame, rows, stands_for):
+    return {
+        (r["dataset"], r["who"], r["run on"]): r
+        for r in reported.beside(frame, rows, stands_for).to_dict("records")
+    }
+
+
+def test_the_same_data_set_is_subtracted():
+    theirs = reported_rows(("mnist", "ours", "accuracy", 90.0))
+    found = beside(run_rows(("mnist", "ours", 1, 92.0), ("mnist", "ours", 2, 94.0)), theirs, {})
+    (row,) = found.values()
+    assert row["difference"] == 3.0
+    assert (row["reported"], row["repeated"], row["sd"]) == (90.0, 93.0, pytest.approx(math.sqrt(2)))
+    assert (row["unit"], row["source"], row["confidence"]) == ("%", "thesis, table 1", "recalled, unverified")
+
+
+def test_a_stand_in_is_never_subtracted():
+    theirs = reported_rows(("mnist", "ours", "accuracy", 90.0))
+    found = beside(run_rows(("digits", "ours", 1, 92.0)), theirs, {"digits": "mnist"})
+    assert list(found) == [("mnist", "net, ours", "digits")]
+    (row,) = found.values()
+    assert row["difference"] == reported.ORDERING == "another data set: compare the ordering only"
+    assert (row["reported"], row["repeated"]) == (90.0, 92.0)
+
+
+def test_the_thesiss_data_and_its_stand_in_side_by_side():
+    theirs = reported_rows(("mnist", "ours", "accuracy", 90.0))
+    ours = run_rows(("digits", "ours", 1, 50.0), ("mnist", "ours", 1, 91.0))
+    found = beside(ours, theirs, {"digits": "mnist"})
+    assert found["mnist", "net, ours", "mnist"]["difference"] == 1.0
+    assert found["mnist", "net, ours", "digits"]["difference"] == reported.ORDERING
+
+
+def test_rows_without_a_partner_stay_and_an_empty_cell_stays_empty():
+    theirs = reported_rows(
+        ("mnist", "ours", "accuracy", 90.0),
+        ("mnist", "theirs", "accuracy", 80.0),
+        ("mnist", "new", "accuracy", np.nan),
+    )
+    ours = run_rows(("mnist", "ours", 1, 92.0), ("mnist", "new", 1, 70.0), ("cifar10", "extra", 1, 60.0))
+    found = {r["who"]: r for r in beside(ours, theirs, {}).values()}
+    assert set(found) == {"net, ours", "net, theirs", "net, new", "net, extra"}
+    assert found["net, theirs"]["reported"] == 80.0 and math.isnan(found["net, theirs"]["repeated"])
+    assert math.isnan(found["net, extra"]["reported"]) and found["net, extra"]["repeated"] == 60.0
+    assert math.isnan(found["net, new"]["reported"]) and found["net, new"]["repeated"] == 70.0
+    for who in ("net, theirs", "net, extra", "net, new"):
+        assert found[who]["difference"] == ""
+    text = blocks.beside_table(reported.beside(ours, theirs, {}))
+    assert "not run" in text and "unknown" in text
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(-1e3, 1e3).map(lambda x: round(x, 3)), min_size=1, max_size=9),
+    st.floats(-1e3, 1e3),
+    st.randoms(),
+)
+def test_mean_and_spread_over_seeds(values, value, random):
+    rows = [("mnist", "ours", i, v) for i, v in enumerate(values)] + [("mnist", "other", 0, 7.0)]
+    random.shuffle(rows)
+    found = beside(run_rows(*rows), reported_rows(("mnist", "ours", "accuracy", value)), {})
+    row = found["mnist", "net, ours", "mnist"]
+    assert row["repeated"] == pytest.approx(np.mean(values))
+    assert row["difference"] == pytest.approx(np.mean(values) - value, abs=1e-9)
+    if len(values) == 1:
+        assert math.isnan(row["sd"])
+    else:
+        assert row["sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-9)
+
+
+def test_a_record_reads_back_beside_what_is_reported(tmp_path):
+    """From the CSV, as the page does it: rows whose model or setting is empty keep their partners."""
+    ours = run_rows(("mnist", "ours", 1, 92.0), ("mnist", "ours", 2, 94.0))
+    keys = ["dataset", "model", "setting", "method", "metric", "seed"]
+    record = records.write(record_of(tmp_path, keys, ["value"]), ours)
+    (row,) = beside(record.frame(), reported_rows(("mnist", "ours", "accuracy", 90.0)), {}).values()
+    assert row["difference"] == 3.0
+
+
+# ---- figures
+
+
+@pytest.fixture
+def style():
+    with matplotlib.rc_context():
+        figures.use_style()
+        yield
+        plt.close("all")
+
+
+def luminance(colour):
+    """Relative luminance, WCAG 2."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+def lightness(colour):
+    """CIE L*, 0 to 100: what is left in grey, in steps that look equal."""
+    y = luminance(colour)
+    return 116 * y ** (1 / 3) - 16 if y > 0.008856 else 903.3 * y
+
+
+@pytest.mark.parametrize("colour", figures.PALETTE)
+def test_every_line_stands_out_from_white(colour):
+    """3:1 is what WCAG 2.1 (1.4.11) asks of lines that carry meaning."""
+    assert 1.05 / (luminance(colour) + 0.05) >= 3
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.pairwise(figures.PALETTE)))
+def test_neighbours_are_told_apart_in_grey(first, second):
+    """Five steps of L* are about the least that two separate thin lines can show."""
+    assert abs(lightness(first) - lightness(second)) >= 5
+
+
+@settings(deadline=None)
+@given(st.integers(1, len(figures.PALETTE)))
+def test_every_name_has_a_look_of_its_own(count):
+    names = [f"m{i}" for i in range(count)]
+    for kind in figures.look(names).values():
+        assert list(kind) == names
+        assert len({str(v) for v in kind.values()}) == count
+    # The look of the first names does not depend on how many follow.
+    assert figures.look(names[:1])["palette"]["m0"] == figures.look(names)["palette"]["m0"]
+
+
+def test_more_names_than_colours():
+    with pytest.raises(ValueError, match="9 curves, the palette tells 8 apart"):
+        figures.look([f"m{i}" for i in range(9)])
+
+
+def some_figure():
+    figure, axes = plt.subplots()
+    axes.plot(np.linspace(0, 1, 40), np.sin(np.linspace(0, 9, 40)), label="a line")
+    axes.scatter(np.arange(5) / 5, np.arange(5) / 5, c=np.arange(5))
+    axes.imshow(np.arange(12).reshape(3, 4), extent=(0, 0.3, 0, 0.3))
+    axes.fill_between([0, 1], [0, 0], [0.2, 0.3], alpha=0.2)
+    axes.set(title="A title with $\\theta_t$", xlabel="x", yscale="symlog")
+    axes.legend()
+    return figure
+
+
+def test_equal_figures_are_equal_bytes(style):
+    first, second = figures.render(some_figure()), figures.render(some_figure())
+    assert set(first) == {"svg", "png"}
+    assert first == second
+
+
+def test_an_image_holds_no_date_and_no_path(style):
+    images = figures.render(some_figure())
+    for content in images.values():
+        assert not re.search(rb"20\d\d-\d\d-\d\d", content)
+        for place in (Path.cwd(), Path.home(), Path(figures.__file__).parents[2]):
+            assert f"{place}/".encode() not in content
+    assert b"<dc:date>" not in images["svg"]
+    assert not Image.open(io.BytesIO(images["png"])).info.keys() & {"Creation Time", "date:create"}
+
+
+NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
+
+
+def test_an_svg_draws_what_matplotlib_drew(style):
+    """What is done to the file afterwards may move a point by a hundredth, and must not scale anything."""
+    plain = io.BytesIO()
+    some_figure().savefig(plain, format="svg", metadata={"Date": None})
+    plain, ours = plain.getvalue().decode(), figures.render(some_figure())["svg"].decode()
+    scales = re.compile(r"(?:scale|matrix)\([^)]*\)")
+    assert scales.findall(ours) == scales.findall(plain)
+    assert NUMBER.sub("", scales.sub("", ours)) == NUMBER.sub("", scales.sub("", plain))
+    before, after = ([float(n) for n in NUMBER.findall(scales.sub("", text))] for text in (plain, ours))
+    np.testing.assert_allclose(after, before, atol=0.0101)
+
+
+def test_the_png_shows_the_same_as_the_svg_was_drawn_from(style):
+    """Fewer colours than matplotlib's, but none that an eye would miss."""
+    figure = some_figure()
+    plain = io.BytesIO()
+    figure.savefig(plain, format="png", dpi=140)
+    ours = np.asarray(Image.open(io.BytesIO(figures.render(figure)["png"])).convert("RGB"), float)
+    theirs = np.asarray(Image.open(plain).convert("RGB"), float)
+    assert ours.shape == theirs.shape
+    moved = np.abs(ours - theirs).max(axis=-1)
+    assert moved.mean() < 0.5 and (moved > 32).mean() < 0.001
+
+
+# ---- text
+
+
+@pytest.mark.parametrize(
+    ("value", "plain", "signed"),
+    [
+        (None, "", ""),
+        (float("nan"), "", ""),
+        ("text", "text", "text"),
+        ("", "", ""),
+        (True, "True", "True"),
+        (0, "0", "+0"),
+        (0.0, "0", "+0"),
+        (-0.0, "0", "+0"),
+        (5, "5", "+5"),
+        (-5, "-5", "-5"),
+        (5.0, "5", "+5"),
+        (12345, "12345", "+12345"),
+        (252009.0, "252009", "+252009"),
+        (3.14159, "3.14", "+3.14"),
+        (-0.012345, "-0.0123", "-0.0123"),
+        (99.96, "100", "+100"),
+        (1e-9, "1e-09", "+1e-09"),
+        (1e6, "1e+06", "+1e+06"),
+        (float("inf"), "inf", "+inf"),
+        (np.float64(2.5), "2.5", "+2.5"),
+    ],
+)
+def test_numbers(value, plain, signed):
+    assert blocks.number(value) == plain
+    assert blocks.number(value, sign=True) == signed
+
+
+@settings(deadline=None)
+@given(st.floats(-1e9, 1e9).filter(lambda x: x != 0))
+def test_a_number_is_right_to_three_digits(value):
+    assert float(blocks.number(value)) == pytest.approx(value, rel=0.00501)
+    assert blocks.number(value, sign=True)[0] == ("-" if value < 0 else "+")
+
+
+@pytest.mark.parametrize("word", house.VERDICTS)
+def test_a_verdict_has_a_class_that_the_style_sheet_colours(word):
+    css = (house.root() / "book" / "_static" / "companion.css").read_text()
+    name = re.fullmatch(rf"\[{word}\]\{{\.verdict \.([a-z-]+)\}}", blocks.verdict(word))[1]
+    assert name == "not-tested" or f".verdict.{name}" in css
+    assert ".verdict {" in css  # of a verdict without a rule of its own
+
+
+def test_a_table_survives_bars_and_line_breaks():
+    text = blocks.table(pd.DataFrame({"a|b": ["x|y", "two\nlines"], "n": [1.23456, None]}))
+    lines = text.splitlines()
+    assert len(lines) == 4
+    assert all(len(re.split(r"(?<!\\)\|", line)) == 4 for line in lines)
+    assert "1.23" in lines[2]
+
+
+def test_anchors_are_one_a_piece():
+    anchors = [blocks.target(a.id) for a in every]
+    assert len(set(anchors)) == len(every)
+    assert all(re.fullmatch(r"(fig|tab|extra)-\d-[\da-z]+", a) for a in anchors)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("3.5", 3.5),
+        ("1e-3", 0.001),
+        ("1e5", 1e5),
+        ("-2", -2),
+        ("true", True),
+        ("null", None),
+        ("digits", "digits"),
+        ("a,b", ["a", "b"]),
+        ("a, b,", ["a", "b"]),
+        ("1,2", [1, 2]),
+        ("0.5,1", [0.5, 1]),
+        ("1e-3,1e-2", [0.001, 0.01]),
+        ("[1e-3, 0.5]", [0.001, 0.5]),
+        ("[a, b]", ["a", "b"]),
+        ("./mine", "./mine"),
+        ("./mine,digits", ["./mine", "digits"]),
+        ("/data/w8a.bz2", "/data/w8a.bz2"),
+        ("batch MM", "batch MM"),
+    ],
+)
+def test_a_value_as_typed(text, value):
+    found = cli._value(text)
+    assert found == value
+    assert type(found) is type(value)
+    if isinstance(value, list):
+        assert [type(v) for v in found] == [type(v) for v in value]
+
+
+@pytest.mark.parametrize("text", ["[a", "@x", "a: b: c", "{a", "'a", "[[a]]", "a: 1"])
+def test_a_value_that_cannot_be_read_is_one_line(text, capsys):
+    """A user's mistake like any other: exit code 2 and a sentence, no traceback."""
+    assert cli.main(["run", "ch6", "--profile", "smoke", "-p", "dataset", text]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("thesis: ") and "\n" not in said
+
+
+# ---- the record a reader downloads
+
+
+def test_a_record_is_enough_to_check_itself(written):
+    """With the standard library only, as `how_to_read` promises."""
+    facts = json.loads(written.file("json").read_text())
+    content = written.file("csv").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == facts["sha256"]
+    header, *rows = content.decode().splitlines()
+    assert header.split(",") == facts["keys"] + facts["values"]
+    assert len(rows) == facts["rows"]

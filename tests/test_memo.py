@@ -1,0 +1,414 @@
+"""Results on disk: found again, never found wrongly, never found half-written."""
+
+import itertools
+import os
+import pickle
+import sys
+import threading
+import types
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from thesislib import datasets, memo, sources
+from thesislib.memo import memoised, saved_seconds, write_atomic
+
+calls: list[str] = []
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 0.5
+
+
+@dataclass(frozen=True)
+class Options:
+    size: int = 1
+    inner: Inner = field(default_factory=Inner)
+
+
+@dataclass(frozen=True)
+class OtherOptions:
+    size: int = 1
+    inner: Inner = field(default_factory=Inner)
+
+
+@memoised()
+def work(value, options=None, *, flag=False):
+    calls.append("work")
+    return {"value": value, "options": options, "array": np.arange(3)}
+
+
+@memoised()
+def same_body(value, options=None, *, flag=False):
+    calls.append("same_body")
+    return value
+
+
+@memoised(data="dataset")
+def fit(dataset, seed):
+    calls.append("fit")
+    return f"{dataset} {seed}"
+
+
+@memoised()
+def fails(value):
+    calls.append("fails")
+    if len(calls) == 1:
+        raise KeyboardInterrupt
+    return value
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("THESISLIB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(memo, "_saved", [])
+    calls.clear()
+    return tmp_path / "cache"
+
+
+def files(folder):
+    return sorted(p for p in folder.rglob("*") if p.is_file())
+
+
+def test_the_second_call_reads(cache):
+    first = work(1, Options())
+    again = work(1, Options())
+    assert calls == ["work"]
+    assert again["value"] == 1 and again["options"] == Options()
+    assert np.array_equal(again["array"], first["array"])
+    assert [p.parent.name for p in files(cache)] == [__name__]
+
+
+def test_one_call_however_it_is_written(cache):
+    work(1, Options())
+    work(1, options=Options())
+    work(value=1, options=Options(), flag=False)
+    work(options=Options(size=1, inner=Inner(0.5)), value=1)
+    assert calls == ["work"]
+
+
+def test_a_result_is_a_copy(cache):
+    work(1)["value"] = "spoilt"
+    assert work(1)["value"] == 1
+
+
+DISTINCT = [
+    ((1,), {}),
+    ((2,), {}),
+    ((1.5,), {}),
+    ((True,), {}),
+    (("1",), {}),
+    ((None,), {}),
+    (((1,),), {}),
+    (((1, 2),), {}),
+    (((2, 1),), {}),
+    (("a,b",), {}),
+    ((("a", "b"),), {}),
+    (({"a": 1},), {}),
+    (({"a": {"a": 1}},), {}),
+    ((1,), {"flag": True}),
+    ((1, Options()), {}),
+    ((1, Options(size=2)), {}),
+    ((1, Options(inner=Inner(0.25))), {}),
+    ((1, OtherOptions()), {}),
+    ((Options(),), {}),
+]
+
+
+def test_different_arguments_are_different_results(cache):
+    for args, kwargs in DISTINCT:
+        work(*args, **kwargs)
+    assert len(calls) == len(files(cache)) == len(DISTINCT)
+
+
+def test_different_functions_are_different_results(cache):
+    work(1)
+    same_body(1)
+    assert calls == ["work", "same_body"]
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: (
+        st.tuples(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=2), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(plain, plain)
+def test_two_calls_share_a_result_only_if_their_arguments_are_equal(tmp_path, one, two):
+    def strictly(value):
+        if isinstance(value, dict):
+            return repr(sorted((k, strictly(v)) for k, v in value.items()))
+        return repr([strictly(v) for v in value] if isinstance(value, tuple) else value)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THESISLIB_CACHE", str(tmp_path / str(next(counter))))
+        calls.clear()
+        work(one)
+        work(two)
+    assert (len(calls) == 1) == (strictly(one) == strictly(two))
+
+
+counter = itertools.count()
+
+
+@pytest.mark.parametrize("value", [np.zeros(2), {1, 2}, object(), print, np.float32(1)])
+def test_an_argument_that_makes_no_key_is_refused_before_work(cache, value):
+    with pytest.raises(TypeError, match="cannot make a cache key of"):
+        work(value)
+    assert not calls and not files(cache)
+
+
+def test_the_data_sets_content_is_part_of_the_key(cache, monkeypatch):
+    content = {"mine": "v1", "yours": "v1"}
+    monkeypatch.setattr(datasets, "fingerprint", lambda name: content[name])
+    fit("mine", 0), fit("mine", 0), fit("yours", 0), fit(seed=0, dataset="mine")
+    assert len(calls) == 2
+    content["mine"] = "v2"
+    assert fit("mine", 0) == "mine 0"
+    assert len(calls) == 3
+    content["mine"] = "v1"
+    fit("mine", 0)
+    assert len(calls) == 3
+
+
+# ---- the source
+
+
+MODULE = """
+from thesislib.memo import memoised
+from {name} import helper
+{extra}
+@memoised()
+def compute(x):
+    return helper.scale * x
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """A package of a memoised module and its helper; a function that edits them and calls as a new process would."""
+    name = f"toy{next(counter)}"
+    root = tmp_path / name
+    root.mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sources, "PACKAGE", root)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def run(scale=2, extra="", other=""):
+        for loaded in [m for m in sys.modules if m.partition(".")[0] == name]:
+            del sys.modules[loaded]
+        memo._source.cache_clear()
+        sources._imports.cache_clear()
+        texts = {
+            "__init__": "",
+            "compute": MODULE.format(name=name, extra=extra),
+            "helper": f"scale = {scale}",
+            "other": other,
+        }
+        for stem, text in texts.items():
+            (root / f"{stem}.py").write_text(text)
+        sys.path_importer_cache.clear()
+        return __import__(f"{name}.compute").compute.compute(10)
+
+    yield run
+    for loaded in [m for m in sys.modules if m.partition(".")[0] == name]:
+        del sys.modules[loaded]
+    memo._source.cache_clear()
+
+
+def test_an_imported_modules_source_is_part_of_the_key(module, cache):
+    assert module(scale=2) == module(scale=2) == 20
+    assert len(files(cache)) == 1
+    assert module(scale=3) == 30  # the memoised function's own text did not change
+    assert len(files(cache)) == 2
+    assert module(scale=2) == 20
+    assert len(files(cache)) == 2
+
+
+def test_a_module_that_is_not_imported_does_not_matter(module, cache):
+    module(other="x = 1")
+    module(other="x = 2")
+    assert len(files(cache)) == 1
+
+
+def test_the_functions_own_module_and_library_versions_are_part_of_the_key(module, cache, monkeypatch):
+    module()
+    module(extra="# a comment")
+    module(extra="import yaml")
+    assert len(files(cache)) == 3
+    monkeypatch.setattr(sources, "_distributions", lambda modules: ["pyyaml==0"])
+    module(extra="import yaml")
+    assert len(files(cache)) == 4
+
+
+# ---- damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-5],
+        lambda content: content[: len(content) // 2],
+        lambda content: b"",
+        lambda content: b"not a pickle",
+        lambda content: pickle.dumps("not a pair"),
+        lambda content: pickle.dumps((1, 2, 3)),
+        lambda content: b"cno_such_module\nthing\n.",
+    ],
+    ids=["end cut", "half", "empty", "text", "no pair", "three", "unknown class"],
+)
+def test_a_damaged_result_is_computed_again(cache, damage):
+    work(1)
+    (path,) = files(cache)
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert work(1)["value"] == 1
+    assert calls == ["work", "work"]
+    assert work(1)["value"] == 1
+    assert len(calls) == 2 and files(cache) == [path]
+
+
+def test_an_interrupted_call_leaves_nothing_and_is_made_again(cache):
+    with pytest.raises(KeyboardInterrupt):
+        fails(1)
+    assert not files(cache)
+    assert fails(1) == fails(1) == 1
+    assert len(calls) == 2
+
+
+def test_a_folder_that_cannot_be_made(cache):
+    cache.write_text("a file where the folder should be")
+    with pytest.raises(OSError):
+        work(1)
+    assert cache.read_text() == "a file where the folder should be"
+
+
+# ---- atomic writing
+
+
+def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "deep" / "er" / "result"
+    write_atomic(path, b"old")
+
+    def refuse(*_):
+        raise OSError("disk full")
+
+    for broken in ("replace", "chmod"):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+            patch.setattr(os, broken, refuse)
+            write_atomic(path, b"new")
+    with pytest.raises(TypeError):
+        write_atomic(path, "text where bytes should be")
+    assert path.read_bytes() == b"old"
+    assert files(tmp_path) == [path]
+
+
+def test_a_parent_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OSError):
+        write_atomic(tmp_path / "file" / "result", b"new")
+    assert files(tmp_path) == [tmp_path / "file"]
+
+
+def test_the_new_file_appears_whole(tmp_path, monkeypatch):
+    """At the moment before the switch the old file is untouched and the new one is complete beside it."""
+    path, seen = tmp_path / "result", []
+    write_atomic(path, b"old")
+    switch = os.replace
+
+    def watch(source, target):
+        with open(source, "rb") as stream:
+            seen.append((path.read_bytes(), stream.read()))
+        switch(source, target)
+
+    monkeypatch.setattr(os, "replace", watch)
+    write_atomic(path, b"new" * 100_000)
+    assert seen == [(b"old", b"new" * 100_000)]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_readers_and_writers_at_once_see_whole_files(tmp_path):
+    path, wrong = tmp_path / "result", []
+    versions = {bytes([letter]) * 200_000 for letter in b"abcd"}
+    write_atomic(path, min(versions))
+    done = threading.Event()
+
+    def read():
+        while not done.is_set():
+            if path.read_bytes() not in versions:
+                wrong.append(1)
+
+    def write(content):
+        for _ in range(50):
+            write_atomic(path, content)
+
+    reader = threading.Thread(target=read)
+    writers = [threading.Thread(target=write, args=[v]) for v in versions]
+    for thread in (reader, *writers):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    done.set()
+    reader.join()
+    assert not wrong
+    assert files(tmp_path) == [path]
+
+
+# ---- time
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that moves only when told to."""
+    now = [100.0]
+    monkeypatch.setattr(memo, "time", types.SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def sleep(seconds):
+        now[0] += seconds
+
+    return sleep
+
+
+def test_saved_seconds_grow_by_what_was_spared(cache, clock):
+    @memoised()
+    def slow(n):
+        clock(n)
+        return n
+
+    slow(3), slow(5)
+    assert saved_seconds() == 0
+    slow(5)
+    assert saved_seconds() == pytest.approx(5)
+    slow(3), slow(5)
+    assert saved_seconds() == pytest.approx(13)
+
+
+def test_what_a_result_cost_does_not_depend_on_what_was_cached_inside(cache, clock):
+    """The outer result costs 2 and the inner 5, whether the inner one was there already or not."""
+
+    @memoised()
+    def inner(n):
+        clock(5)
+        return n
+
+    @memoised()
+    def outer(n):
+        clock(2)
+        return inner(n)
+
+    inner(1)
+    for n in (1, 2):  # with the inner result there, and without
+        before = saved_seconds()
+        outer(n)
+        assert saved_seconds() - before == pytest.approx(5 if n == 1 else 0)
+        before = saved_seconds()
+        outer(n)
+        assert saved_seconds() - before == pytest.approx(7)
