@@ -9,7 +9,7 @@ from scipy.optimize import approx_fprime
 
 from thesislib.datasets import load_features
 from thesislib.spi_mm import prox
-from thesislib.spi_mm.finite_sum import design_matrix, signs
+from thesislib.spi_mm.design import design_matrix, signs
 from thesislib.spi_mm.logistic import NonconvexLogistic
 from thesislib.spi_mm.minimise import lbfgs, minimise
 from thesislib.spi_mm.sparse_pca import SparseFactorisation, SparsePCA

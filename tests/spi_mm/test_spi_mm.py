@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from thesislib.datasets import load_features
 from thesislib.spi_mm import reference
 from thesislib.spi_mm.logistic import NonconvexLogistic
-from thesislib.spi_mm.minimise import create, lbfgs, minimise
+from thesislib.spi_mm.minimise import METHODS, create, lbfgs, minimise
 from thesislib.spi_mm.prox import L1, MCP, SCAD, Exponential, Linearised, LogSum
 from thesislib.spi_mm.sparse_pca import SparseFactorisation, SparsePCA
 from thesislib.spi_mm.spi_mm import SPIMM
@@ -345,10 +345,25 @@ def test_factorisation_of_digits_ends_in_the_range_seen_before():
     assert np.linalg.norm(trace.theta.reshape(64, 10), axis=0).max() <= 1 + 1e-12
 
 
+def test_a_penalty_of_ones_own_runs_through_the_plain_loops(data):
+    class Mine(L1):
+        """Known to no compiled loop."""
+
+    X, y = data()
+    for h, mine in ((L1(0.01), Mine(0.01)), (Linearised(L1(0.01)), Linearised(Mine(0.01)))):
+        known, own = (NonconvexLogistic(X, y, penalty=p) for p in (h, mine))
+        for method in METHODS:
+            ends = [minimise(p, method, passes=5, checkpoints=[5]).theta for p in (known, own)]
+            np.testing.assert_allclose(*ends, atol=1e-11)
+    assert create(own, "SPI-MM").model is None and create(known, "SPI-MM").model is not None
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"b": 10**6}, "1 <= b"),
+        ({"b": 0}, "1 <= b"),
+        ({"rho": 0.0}, "rho = 0.0 must be positive"),
         ({"q": -1}, "q >= 1"),
         ({"restart_batch": 10**6}, "restart_batch"),
         ({"rule": "newton"}, "rule = 'newton'"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from thesislib.settings import SettingsError
-from thesislib.spi_mm import experiments
+from thesislib.spi_mm import experiments, runs
 from thesislib.spi_mm.minimise import minimise
 from thesislib.spi_mm.settings import PROFILES, REPLAY, Settings, grids, resolve
 
@@ -46,7 +46,7 @@ def test_a_replay_of_the_first_seed_repeats_the_longer_run():
 def test_curves_are_those_of_minimise_on_the_settings_seeds():
     s = resolve("smoke", methods=("SVRG", "SPI-MM"))
     frame = experiments.fig_6_2(s)
-    problem = experiments.make_problem("breast_cancer", ("logistic", 0.01))
+    problem = runs.make_problem("breast_cancer", ("logistic", 0.01))
     for seed, method in itertools.product(s.seeds(), s.methods):
         trace = minimise(problem, method, passes=s.passes, seed=seed, checkpoints=s.marks())
         rows = frame[(frame.method == method) & (frame.seed == seed) & (frame.tuning == "theory")]
@@ -59,7 +59,7 @@ def test_curves_are_those_of_minimise_on_the_settings_seeds():
 def test_tuned_steps_are_the_best_of_the_grid_on_seeds_that_are_not_reported():
     s = resolve("smoke", methods=("SMM",))
     assert not set(s.held_out_seeds()) & set(resolve("smoke", repeats=50).seeds())
-    problem = experiments.make_problem("breast_cancer", ("logistic", 0.01))
+    problem = runs.make_problem("breast_cancer", ("logistic", 0.01))
     ends = [
         minimise(problem, "SMM", passes=s.passes, seed=s.held_out_seeds()[0], step=m).objective[-1]
         for m in s.step_grid
@@ -75,10 +75,8 @@ def test_a_diverged_run_keeps_the_objective_of_the_start(monkeypatch):
         stationarity = np.array([0.1, 2.0, np.inf])
         seconds = np.array([0.0, 0.1, 0.1])
 
-    monkeypatch.setattr(experiments, "minimise", lambda *a, **k: Blown())
-    curve = experiments.run_curve(
-        "breast_cancer", ("logistic", 0.01), "SGD", 0, 1.0, 2.0, (0.0, 1.0, 2.0), 2.0
-    )
+    monkeypatch.setattr(runs, "minimise", lambda *a, **k: Blown())
+    curve = runs.run_curve("breast_cancer", ("logistic", 0.01), "SGD", 0, 1.0, 2.0, (0.0, 1.0, 2.0), 2.0)
     assert curve["objective"] == [0.7, 3.0, 0.7] and curve["stationarity"] == [0.1, 2.0, 0.1]
     assert curve["diverged"] == [False, False, True]
 

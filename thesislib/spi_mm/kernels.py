@@ -4,6 +4,9 @@ Each loop does many steps of one method without returning to Python. They path-i
 data part of the gradient; the smooth regulariser is the same for all components and is added exactly, once a
 step. The plain versions in :mod:`thesislib.spi_mm.spi_mm` and :mod:`thesislib.spi_mm.baselines` say what each
 loop computes, and tests hold the two together.
+
+All compiled code is in this one file: numba's cache on disk notices a change of the file a function is in,
+not of another from which it took a part.
 """
 
 from __future__ import annotations
@@ -49,8 +52,9 @@ class Model(NamedTuple):
     shape: float
 
 
-def model(problem: LinearSum) -> Model:
-    """The numbers of `problem`; its arrays are shared, not copied."""
+def model(problem: LinearSum) -> Model | None:
+    """The numbers of `problem`; its arrays are shared, not copied. None if its loss or penalty is not known
+    here, so that one of the reader's own runs through the plain loops."""
     X, h = problem.X, problem.h
     rows = (X,)
     if sparse.issparse(X):
@@ -58,6 +62,8 @@ def model(problem: LinearSum) -> Model:
         rows = (*(index.view(f"u{index.itemsize}") for index in (X.indptr, X.indices)), X.data)
     linearised = isinstance(h, prox.Linearised)
     inner = h.penalty if linearised else h
+    if problem.loss not in LOSSES or type(inner) not in PENALTIES:
+        return None
     numbers = [float(v) for v in vars(inner).values()] + [0.0, 0.0]
     kinds = LOSSES[problem.loss], SMOOTH[problem.smooth]
     return Model(rows, problem.y, *kinds, problem.lam, PENALTIES[type(inner)], linearised, *numbers[:2])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit
 
-from thesislib.spi_mm.finite_sum import LinearSum, design_matrix, signs
+from thesislib.spi_mm.design import design_matrix, signs
+from thesislib.spi_mm.finite_sum import LinearSum
 
 
 class NonconvexLogistic(LinearSum):

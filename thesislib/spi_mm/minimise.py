@@ -24,6 +24,7 @@ METHODS: dict[str, type[Method]] = {
     "SPIDER": SPIDER,
     "SPI-MM": SPIMM,
 }
+"""The methods by the names that :func:`minimise` takes."""
 
 
 @dataclass(frozen=True)

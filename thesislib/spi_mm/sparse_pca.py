@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from thesislib.spi_mm.finite_sum import FiniteSum, LinearSum, design_matrix
+from thesislib.spi_mm.design import design_matrix
+from thesislib.spi_mm.finite_sum import FiniteSum, LinearSum
 from thesislib.spi_mm.prox import NonNegativeBall, SparseBall, soft
 
 

@@ -76,7 +76,8 @@ class SPIMM(Method):
     ) -> None:
         super().__init__(problem, theta, rng)
         root = max(1, round(math.sqrt(problem.n)))
-        self.b, self.q, self.restart_batch = b or root, q or root, restart_batch or problem.n
+        self.b, self.q = root if b is None else b, root if q is None else q
+        self.restart_batch = problem.n if restart_batch is None else restart_batch
         if not (1 <= self.b <= problem.n and self.q >= 1 and 1 <= self.restart_batch <= problem.n):
             raise ValueError(
                 f"need 1 <= b, restart_batch <= n = {problem.n} and q >= 1; got {b}, {restart_batch}, {q}"
@@ -87,7 +88,7 @@ class SPIMM(Method):
                 f"rule = {rule!r}, ifo_per_pair = {ifo_per_pair}, eps = {eps}: see the docstring"
             )
         factor = 4 if problem.nonconvex_prox else 2
-        self.rho = self.curvature((rho or factor * problem.L) / step)
+        self.rho = self.curvature((factor * problem.L if rho is None else rho) / step)
         self.radius = eps * step / problem.L if rule == "spider" else math.inf
         self.replacement, self.loopless, self.ifo_per_pair = replacement, loopless, ifo_per_pair
         self.v = np.zeros(problem.d)
