@@ -33,7 +33,7 @@ $(CHAPTERS): env
 	@$(THESIS) run $@ --profile $(PROFILE)
 
 test: env ## the whole test suite
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n auto
 
 lint: env ## style of the code
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .

@@ -366,7 +366,8 @@ def test_search_finds_the_chapter(browser, address, served):
     seen.page.wait_for_selector(f'#search-results a[href*="{CHAPTER_6}"]', timeout=10_000)
     titles = seen.page.locator("#search-results li > a").all_inner_texts()
     assert any("SPI-MM" in title for title in titles)
-    check_quiet(seen)
+    if served:  # browsers refuse fetch() of file: addresses, so from disk results come without excerpts
+        check_quiet(seen)
     seen.close()
 
 

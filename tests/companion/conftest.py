@@ -28,7 +28,7 @@ from thesislib.settings import ChapterSettings, resolve as _resolve, setting
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ChapterSettings):
-    dataset: tuple[str, ...] = setting(("digits",), choices=("digits", "breast_cancer"))
+    dataset: tuple[str, ...] = setting(("digits",), choices=("digits", "breast_cancer", "a9a"))
     size: int = setting(3, low=1, high=9, symbol="n", unit="rows", source="nowhere")
 
 PROFILES = {name: Settings(profile=name) for name in ("smoke", "laptop", "paper")}

@@ -76,11 +76,13 @@ def test_changed_parameters_never_enter_the_book(project):
     [
         (
             ["run", "ch1", "-p", "sise", "2"],
-            "no parameter sise; it has dataset (list of digits, breast_cancer)",
+            "no parameter sise; it has dataset (list of digits, breast_cancer, a9a)",
         ),
         (["run", "ch1", "-p", "size", "two"], "size = 'two' is str, expected int"),
         (["run", "ch1", "-p", "size", "12"], "size = 12 is out of range: 1 <= size <= 9"),
-        (["run", "ch1", "-p", "dataset", "mnist"], "dataset = 'mnist' is not one of digits, breast_cancer"),
+        (["run", "ch1", "-p", "dataset", "mnist"], "dataset = 'mnist' is not one of digits, breast_cancer, a9a"),
+        (["run", "ch1", "-p", "dataset", "a9a"], "a9a: set THESISLIB_DATA"),
+        (["run", "ch1", "-p", "dataset", "[a"], "cannot read the value '[a'"),
         (["run", "ch1", "-p", "size", "2", "-p", "size", "3"], "given twice"),
         (["run", "ch9"], "no chapter 'ch9'; known: ch1, ch2"),
         (["show", "fig-9.9"], "no artefact 'fig-9.9'"),

@@ -123,7 +123,10 @@ def verdicts_by_chapter(found: list[Row], kept: list[Row]) -> str:
 def _row(artefact: Artefact, record: records.Record | None, chapter: house.Chapter) -> Row:
     if record is None:
         return Row(artefact, "missing", None)
-    now = _inputs(chapter.name, tuple(record.settings["dataset"]))
+    try:
+        now = _inputs(chapter.name, tuple(record.settings["dataset"]))
+    except house.CompanionError:
+        now = ""  # its data are gone, so nobody can say that it still stands
     return Row(artefact, record.state() if record.provenance["inputs"] == now else "stale", record)
 
 

@@ -40,7 +40,7 @@ def build(profile: str) -> tuple[Path, bool]:
     print_ = _stage(site, profile)
     if index.is_file() and stamp.is_file() and stamp.read_text() == print_:
         return index, False
-    stamp.unlink(missing_ok=True)
+    shutil.rmtree(base / "html", ignore_errors=True)  # or pages that are gone would stay
     log = base / "book.log"
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"]
     words = [str(site), "--path-output", str(base.parent), "-n", "-W", "--keep-going"]

@@ -30,14 +30,17 @@ def method_files(chapter: house.Chapter) -> dict[str, str]:
 
 
 def data_prints(names: Iterable[str]) -> dict[str, str]:
-    """Fingerprint of each data set of a run; sets that a chapter makes itself have none."""
-    prints = {}
-    for name in names:
-        try:
-            prints[name] = datasets.fingerprint(name)[:16]
-        except datasets.DatasetError as error:
-            prints[name] = f"not there: {error}"
-    return prints
+    """Fingerprint of each data set of a run.
+
+    Raises
+    ------
+    CompanionError
+        If one is missing or unknown; before anything is executed, then.
+    """
+    try:
+        return {name: datasets.fingerprint(name)[:16] for name in names}
+    except datasets.DatasetError as error:
+        raise house.CompanionError(str(error)) from None
 
 
 def page_inputs(chapter: house.Chapter, names: Iterable[str]) -> str:

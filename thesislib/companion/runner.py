@@ -60,6 +60,7 @@ def run(chapter: Chapter, profile: str, values: dict[str, Any], *, force: bool =
         log that stays behind.
     """
     settings = runs.settle(chapter, profile, values)
+    provenance.data_prints(settings.dataset)  # refuses what is not there
     target = runs.folder(chapter, settings, book=True)
     if not force and up_to_date(chapter, settings, target):
         return target, False
