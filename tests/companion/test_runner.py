@@ -80,7 +80,10 @@ def test_changed_parameters_never_enter_the_book(project):
         ),
         (["run", "ch1", "-p", "size", "two"], "size = 'two' is str, expected int"),
         (["run", "ch1", "-p", "size", "12"], "size = 12 is out of range: 1 <= size <= 9"),
-        (["run", "ch1", "-p", "dataset", "mnist"], "dataset = 'mnist' is not one of digits, breast_cancer, a9a"),
+        (
+            ["run", "ch1", "-p", "dataset", "mnist"],
+            "dataset = 'mnist' is not one of digits, breast_cancer, a9a",
+        ),
         (["run", "ch1", "-p", "dataset", "a9a"], "a9a: set THESISLIB_DATA"),
         (["run", "ch1", "-p", "dataset", "[a"], "cannot read the value '[a'"),
         (["run", "ch1", "-p", "size", "2", "-p", "size", "3"], "given twice"),
