@@ -23,6 +23,7 @@ from thesislib.companion import blocks, board, cli, figures, house, provenance, 
 from thesislib.companion.board import Row
 from thesislib.companion.house import Artefact, CompanionError
 from thesislib.companion.records import HollowRecord, Record
+from thesislib.evidence import Finding
 
 PNG, SVG = b"\x89PNG", b"<svg/>"
 
@@ -662,3 +663,29 @@ def test_a_record_is_enough_to_check_itself(written):
     header, *rows = content.decode().splitlines()
     assert header.split(",") == facts["keys"] + facts["values"]
     assert len(rows) == facts["rows"]
+
+
+# ---- blocks: what the page must say
+
+
+def test_a_block_names_stand_ins_shared_runs_and_where_numbers_come_from(tmp_path):
+    provenance = {
+        "commit": "abcdef0123456789", "dirty": True, "inputs": "0" * 64, "started": "2026-01-01", "data": {"digits": "77"},
+        "versions": {"python": "3.11"}, "machine": "a machine", "device": "cpu", "seconds": 3.0,
+    }  # fmt: skip
+    claim = Finding(
+        "the new one is better", "caption", "undecided", 0.1, -0.2, 0.4, 5, "seeds", "points", "reason"
+    )
+    record = record_of(tmp_path, ["dataset", "method", "metric"], ["value"], same_as="tab-2.5", provenance=provenance,
+                       claims=[dataclasses.asdict(claim)], parameters={"seed": 3})  # fmt: skip
+    ours = pd.DataFrame({"dataset": ["digits"], "method": ["ZOO"], "metric": ["queries"], "value": [900.0]})
+    theirs = pd.DataFrame([["mnist", "", "", "ZOO", "queries", 384.0, "queries", "table 2", "recalled, unverified"]],
+                          columns=list(reported.COLUMNS))  # fmt: skip
+    both = reported.beside(ours, theirs, {"digits": "mnist"})
+    text = blocks.block(record, "", blocks.command(record), both, None, {"numbers": "x.csv"})
+    for said in (
+        "stand-in data", "Same run as {ref}`Table 2.5 <tab-2-5>`", "mnist / digits", "384 queries (table 2; recalled, unverified)",
+        "compare the ordering only", "[undecided]{.verdict .undecided}", "The thesis states (caption)", "[-0.2, +0.4] points",
+        "with uncommitted changes", "thesis run ch2 --profile smoke -p seed 3", "a machine",
+    ):  # fmt: skip
+        assert said in text, said

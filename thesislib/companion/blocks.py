@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from thesislib.companion import reported
+from thesislib.companion import house, reported
 from thesislib.companion.house import Artefact
 from thesislib.companion.records import Record
 from thesislib.settings import ChapterSettings
@@ -144,6 +144,9 @@ def block(
         parts.append(f"::::{{figure}} {images}\n:alt: {alt}\n:width: 100%\n\n{caption}\n::::")
     else:
         parts.append(caption)
+    if record.same_as:
+        other = f"{house.artefact(record.same_as).label} <{target(record.same_as)}>"
+        parts.append(f"Same run as {{ref}}`{other}`: on this data the two are one.")
     if summary is not None and not images:
         parts.append(table(summary))
     parts.append(findings(record.claims) or "*No claim is attached to it.*")
