@@ -11,10 +11,12 @@ import functools
 import hashlib
 import importlib.metadata
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
+# Modules not called like their distribution; others are found too, but to read all installed records is slow.
+RENAMED = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "PyYAML"}
 
 
 def closure(start: Path) -> tuple[list[Path], list[str]]:
@@ -62,7 +64,7 @@ def fingerprint(paths: Iterable[Path], *extra: str) -> str:
 def _imports(file: Path, _mtime: int) -> tuple[str, ...]:
     """Dotted names that `file` imports; ``from a.b import c`` gives both ``a.b`` and ``a.b.c``."""
     names: list[str] = []
-    for node in ast.walk(_tree(file)):
+    for node in _statements(_tree(file)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -72,6 +74,16 @@ def _imports(file: Path, _mtime: int) -> tuple[str, ...]:
                 base = ".".join((*package[: len(package) - node.level + 1], *filter(None, [node.module])))
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     return tuple(dict.fromkeys(names))
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """All statements at any depth. Imports are statements, so expressions, most of a tree, are passed by."""
+    queue: list[ast.AST] = [tree]
+    while queue:
+        node = queue.pop()
+        yield node
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            queue += getattr(node, name, ())
 
 
 def _tree(file: Path) -> ast.Module:
@@ -103,5 +115,14 @@ def _providers() -> dict[str, list[str]]:
 
 def _distributions(modules: set[str]) -> list[str]:
     third = {m for m in modules if m and m not in sys.stdlib_module_names and m != PACKAGE.name}
-    names = {dist for m in third for dist in _providers().get(m, [])}
-    return sorted(f"{name}=={importlib.metadata.version(name)}" for name in names)
+    return sorted({line for module in third for line in _versions(module)})
+
+
+@functools.cache
+def _versions(module: str) -> tuple[str, ...]:
+    """``name==version`` of what provides a module; none if nothing installed does."""
+    name = RENAMED.get(module, module)
+    try:
+        return (f"{name}=={importlib.metadata.version(name)}",)
+    except importlib.metadata.PackageNotFoundError:
+        return tuple(f"{name}=={importlib.metadata.version(name)}" for name in _providers().get(module, []))

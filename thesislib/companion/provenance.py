@@ -14,6 +14,8 @@ from pathlib import Path
 from thesislib import datasets, sources
 from thesislib.companion import house
 
+CACHES = ("memo.py", "sources.py")  # they decide when something is computed, never what
+
 
 def git_state() -> dict[str, str | bool | None]:
     """Commit, and whether tracked files differ from it; None where this is no git clone."""
@@ -24,9 +26,9 @@ def git_state() -> dict[str, str | bool | None]:
 
 
 def method_files(chapter: house.Chapter) -> dict[str, str]:
-    """The files that decide a chapter's numbers (not its drawing), each with its hash."""
+    """The files that decide a chapter's numbers (not its drawing, nor the caches), each with its hash."""
     start = sources.PACKAGE / str(chapter.package) / "experiments.py"
-    return _hashes(sources.closure(start)[0])
+    return _hashes(file for file in sources.closure(start)[0] if file.name not in CACHES)
 
 
 def data_prints(names: Iterable[str]) -> dict[str, str]:
@@ -80,7 +82,8 @@ def machine() -> str:
 def changed(recorded: dict[str, str]) -> list[str]:
     """Those of a record's files that are gone or different now."""
     base = sources.PACKAGE.parent
-    return [name for name, print_ in recorded.items() if _print_of(base / name) != print_]
+    decisive = {name: print_ for name, print_ in recorded.items() if Path(name).name not in CACHES}
+    return [name for name, print_ in decisive.items() if _print_of(base / name) != print_]
 
 
 def _hashes(files: Iterable[Path]) -> dict[str, str]:
