@@ -403,8 +403,8 @@ page.record(
     "against gradient evaluations on the left, against seconds on the "
     "right, each with the step that theory prescribes and with a tuned "
     "step.",
-    spread="gaps repeat to about nine digits on another machine; seconds do not, "
-    "and with them the two right columns",
+    spread="none when run again on one machine, seconds apart; on another nobody has "
+    "measured it: last digits will differ, and a non-convex path may amplify them",
 )
 
 # %% [markdown]
@@ -441,7 +441,8 @@ page.record(
     "line a method and one row of panels a data set: against gradient "
     "evaluations on the left, against seconds on the right, with "
     "theoretical and tuned steps.",
-    spread="gaps repeat to about nine digits on another machine; seconds do not",
+    spread="none when run again on one machine, seconds apart; on another nobody has "
+    "measured it: last digits will differ, and a non-convex path may amplify them",
 )
 
 # %% [markdown]
