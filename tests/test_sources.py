@@ -107,6 +107,105 @@ def test_a_package_reexports_what_it_imports_relatively(package):
     assert names(root / "a.py") == {"a.py", "room/__init__.py", "room/b.py", "room/c.py"}
 
 
+LAZY = """
+from typing import TYPE_CHECKING
+from house.room import always
+
+if TYPE_CHECKING:
+    from house.room.b import B, other as better
+    from .c import C
+    from house.elsewhere import far
+else:
+    from . import otherwise
+
+def __getattr__(name): ...
+"""
+
+
+@pytest.fixture
+def lazy(package):
+    """A package ``house.room`` that exports B, better, C and far lazily."""
+    room = {f"room__{name}": "" for name in ("always", "c", "d", "otherwise")}
+    root = package(**room, room__b="from house.room import d", elsewhere="", helper="from house import room")
+    (root / "room" / "__init__.py").write_text(LAZY)
+    return package
+
+
+@pytest.mark.parametrize(
+    ("line", "more"),
+    [
+        ("from house.room import B", {"room/b.py", "room/d.py"}),
+        ("from house.room import better as best", {"room/b.py", "room/d.py"}),
+        ("def f():\n    from house.room import C", {"room/c.py"}),
+        ("from .room import far", {"elsewhere.py"}),
+        ("from house.room import C, far", {"room/c.py", "elsewhere.py"}),
+        ("from house.room import other", set()),  # exported as `better`
+        ("from house.room import always", set()),
+        ("from house.room.c import C", {"room/c.py"}),
+        ("import house.room.c as c", {"room/c.py"}),
+    ],
+)
+def test_a_lazily_exported_name_brings_its_own_module(lazy, line, more):
+    root = lazy(a=line)
+    assert names(root / "a.py") == {
+        "a.py",
+        "room/__init__.py",
+        "room/always.py",
+        "room/otherwise.py",
+        *more,
+    }
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import house.room",
+        "import house.room as r",
+        "import house.room.d",  # after it, house.room.C is there for the asking
+        "from house import room",
+        "from house import room as r",
+        "from . import room",
+        "from house.room import *",
+        "from house.helper import room",
+    ],
+)
+def test_a_package_as_a_whole_brings_all_that_it_exports(lazy, line):
+    root = lazy(a=line)
+    lazily = {"room/b.py", "room/c.py", "room/d.py", "elsewhere.py"}
+    assert lazily <= names(root / "a.py")
+    assert lazily <= names(root / "room" / "__init__.py")
+
+
+def test_a_lazily_exported_package_counts_like_an_imported_one(package):
+    root = package(
+        a="from house.outer import deep, inner", outer__inner__b="", outer__inner__c="", outer__d=""
+    )
+    typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    "
+    (root / "outer" / "__init__.py").write_text(typed + "from house.outer.inner import deep")
+    (root / "outer" / "inner" / "__init__.py").write_text(typed + "from house.outer.inner.b import deep")
+    found = {"a.py", "outer/__init__.py", "outer/inner/__init__.py", "outer/inner/b.py"}
+    assert names(root / "a.py") == found
+    (root / "outer" / "inner" / "__init__.py").write_text(typed + "from house.outer import deep  # a circle")
+    os.utime(root / "outer" / "inner" / "__init__.py", (0, 0))
+    assert names(root / "a.py") == found - {"outer/inner/b.py"}
+
+
+def test_a_star_says_no_names_so_it_always_counts(package):
+    root = package(a="from house.room import thing", room__b="")
+    text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from house.room.b import *"
+    (root / "room" / "__init__.py").write_text(text)
+    assert names(root / "a.py") == {"a.py", "room/__init__.py", "room/b.py"}
+
+
+def test_only_a_front_page_exports_lazily(package):
+    """In any other module a type checker's imports count at once: nothing could ask for them later."""
+    typed = "import typing\nif typing.TYPE_CHECKING:\n    from house.b import thing"
+    root = package(a="from house.c import other", b="", c=typed, d="")
+    assert names(root / "a.py") == {"a.py", "b.py", "c.py"}
+    (root / "__init__.py").write_text(typed)
+    assert names(root / "d.py") == {"d.py"}
+
+
 def test_circles_end(package):
     root = package(a="import house.b", b="import house.c", c="import house.a\nimport house.c")
     assert names(root / "a.py") == names(root / "b.py") == {"a.py", "b.py", "c.py"}
@@ -154,8 +253,11 @@ def test_the_real_package():
     """Counted by hand: the memo needs the sources, the settings nothing of ours."""
     base = sources.PACKAGE
     assert names(base / "settings.py") == {"settings.py"}
-    assert {"memo.py", "sources.py", "datasets/__init__.py"} <= names(base / "memo.py")
+    data = {f"datasets/{name}.py" for name in ("__init__", "catalogue", "content", "places")}
+    assert names(base / "memo.py") == {"memo.py", "sources.py"} | data
     assert sources.closure(base / "evidence.py")[1][0].startswith("numpy==")
+    chapter = {name for name in names(base / "spi_mm" / "experiments.py") if name.startswith("datasets")}
+    assert chapter == data | {"datasets/features.py"}  # what chapter 6 reads is no image
 
 
 # ---- fingerprint

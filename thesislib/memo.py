@@ -96,9 +96,9 @@ def _key(function: Callable, bound: inspect.BoundArguments, data: str | None) ->
     source = _source(inspect.getsourcefile(function))
     parts = [source, json.dumps(bound.arguments, sort_keys=True, default=_plain)]
     if data is not None:
-        from thesislib import datasets  # here, because data sets may themselves be memoised
+        from thesislib.datasets import fingerprint  # here, because data sets may themselves be memoised
 
-        parts.append(datasets.fingerprint(bound.arguments[data]))
+        parts.append(fingerprint(bound.arguments[data]))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
 
 

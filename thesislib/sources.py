@@ -22,7 +22,9 @@ RENAMED = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "PyYAML"}
 def closure(start: Path) -> tuple[list[Path], list[str]]:
     """Everything `start` imports, directly or through modules of this package.
 
-    Imports are read from the source text, so nothing is executed, and imports inside functions count.
+    Imports are read from the source text, so nothing is executed, and imports inside functions count. What a
+    package's ``__init__`` imports under ``if TYPE_CHECKING:``, it exports lazily: such a name brings its own
+    module along where it is imported by name, all of them where the package is imported as a whole.
 
     Parameters
     ----------
@@ -36,16 +38,20 @@ def closure(start: Path) -> tuple[list[Path], list[str]]:
     distributions : list of str
         Installed third-party packages as ``name==version``, sorted.
     """
-    files, modules, queue = set(), set(), [Path(start).resolve()]
+    start = Path(start).resolve()
+    files, names = {start}, set()
+    queue = [*_imported(start), *_exported(start, "*")]
     while queue:
-        file = queue.pop()
-        if file in files:
+        name = queue.pop()
+        if name in names:
             continue
-        files.add(file)
-        for name in _imports(file, file.stat().st_mtime_ns):
-            modules.add(name.partition(".")[0])
-            queue += [found for found in _own(name) if found not in files]
-    return sorted(files), _distributions(modules)
+        names.add(name)
+        for file in _own(name):
+            if file not in files:
+                files.add(file)
+                queue += _imported(file)
+        queue += _lazy(name)
+    return sorted(files), _distributions({name.partition(".")[0] for name in names})
 
 
 def fingerprint(paths: Iterable[Path], *extra: str) -> str:
@@ -60,30 +66,68 @@ def fingerprint(paths: Iterable[Path], *extra: str) -> str:
     return digest.hexdigest()
 
 
+def _imported(file: Path) -> tuple[str, ...]:
+    """Dotted names that `file` imports; ``a.*`` stands for whatever the package ``a`` exports lazily."""
+    return _imports(file, file.stat().st_mtime_ns)[0]
+
+
+def _exported(file: Path, name: str) -> tuple[str, ...]:
+    """Dotted names behind a name that `file` exports lazily, behind all of them if it is ``*``."""
+    exports = _imports(file, file.stat().st_mtime_ns)[1]
+    return tuple(d for n, dotted in exports.items() if name in (n, "*") for d in dotted)
+
+
 @functools.cache
-def _imports(file: Path, _mtime: int) -> tuple[str, ...]:
-    """Dotted names that `file` imports; ``from a.b import c`` gives both ``a.b`` and ``a.b.c``."""
-    names: list[str] = []
-    for node in _statements(_tree(file)):
+def _imports(file: Path, _mtime: int) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """Dotted names that `file` imports, and those behind each name that it exports lazily."""
+    names: dict[str, None] = {}
+    exports: dict[str, tuple[str, ...]] = {}
+    for node, typing in _statements(_tree(file)):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            names |= dict.fromkeys(n for alias in node.names for n in _whole(alias))
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:  # relative: resolve against the file's own package
-                package = file.parent.relative_to(PACKAGE.parent).parts
-                base = ".".join((*package[: len(package) - node.level + 1], *filter(None, [node.module])))
-            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return tuple(dict.fromkeys(names))
+            base = _base(node, file)
+            for alias in node.names:
+                dotted = (base, f"{base}.{alias.name}", f"{base}.{alias.name}.*")
+                if typing and file.name == "__init__.py" and alias.name != "*":
+                    exports[alias.asname or alias.name] = dotted
+                else:
+                    names |= dict.fromkeys(dotted)
+    return tuple(names), exports
 
 
-def _statements(tree: ast.Module) -> Iterator[ast.AST]:
-    """All statements at any depth. Imports are statements, so expressions, most of a tree, are passed by."""
-    queue: list[ast.AST] = [tree]
+def _whole(alias: ast.alias) -> list[str]:
+    """``import a.b`` gives a and a.b with all that they hold, ``import a.b as c`` only a.b."""
+    parts = alias.name.split(".")
+    bound = range(len(parts) if alias.asname else 1, len(parts) + 1)
+    return [alias.name, *(".".join((*parts[:depth], "*")) for depth in bound)]
+
+
+def _base(node: ast.ImportFrom, file: Path) -> str:
+    """The module of a ``from`` import; a relative one counts from the file's own package."""
+    if not node.level:
+        return node.module or ""
+    package = file.parent.relative_to(PACKAGE.parent).parts
+    return ".".join((*package[: len(package) - node.level + 1], *filter(None, [node.module])))
+
+
+def _statements(tree: ast.Module) -> Iterator[tuple[ast.AST, bool]]:
+    """All statements at any depth, and whether only a type checker reads them.
+
+    Imports are statements, so expressions, most of a tree, are passed by.
+    """
+    queue: list[tuple[ast.AST, bool]] = [(tree, False)]
     while queue:
-        node = queue.pop()
-        yield node
+        node, typing = queue.pop()
+        yield node, typing
         for name in ("body", "orelse", "finalbody", "handlers", "cases"):
-            queue += getattr(node, name, ())
+            inside = typing or (name == "body" and _asks_for_typing(node))
+            queue += [(child, inside) for child in getattr(node, name, ())]
+
+
+def _asks_for_typing(node: ast.AST) -> bool:
+    test = node.test if isinstance(node, ast.If) else None
+    return "TYPE_CHECKING" in (getattr(test, "id", ""), getattr(test, "attr", ""))  # or typing.TYPE_CHECKING
 
 
 def _tree(file: Path) -> ast.Module:
@@ -106,6 +150,13 @@ def _own(name: str) -> list[Path]:
         stem = PACKAGE.parent.joinpath(*parts[:depth])
         found += [p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()]
     return found
+
+
+def _lazy(name: str) -> tuple[str, ...]:
+    """What stands behind the last part of `name`, if a package of ours exports that part lazily."""
+    *package, part = name.split(".")
+    file = PACKAGE.parent.joinpath(*package, "__init__.py")
+    return _exported(file, part) if package[:1] == [PACKAGE.name] and file.is_file() else ()
 
 
 @functools.cache

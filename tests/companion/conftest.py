@@ -1,4 +1,4 @@
-"""A small thesis of two chapters, so that the companion is tested without the real one."""
+"""A small thesis of three chapters, so that the companion is tested without the real one."""
 
 import os
 import shutil
@@ -16,10 +16,13 @@ ARTEFACTS = """
 chapters:
   - {number: 1, title: First, slug: ch1_alpha, short: Alpha, package: alpha, source: nowhere, datasets: [digits]}
   - {number: 2, title: Second, slug: ch2_beta, short: Beta, package: beta, source: nowhere}
+  - {number: 3, title: Third, slug: ch3_gamma, short: Gamma, package: gamma, source: nowhere}
 artefacts:
   - {id: fig-1.1, section: 1.1, title: Lines, claim: the new method is better, claim_from: caption}
   - {id: tab-1.1, section: 1.1, title: Numbers, claim: null}
   - {id: tab-2.1, section: 2.1, title: Numbers, claim: null}
+  - {id: tab-3.1, section: 3.1, title: Attacks, claim: null}
+  - {id: tab-3.2, section: 3.2, title: Sizes, claim: null}
 """
 
 SETTINGS = """
@@ -60,6 +63,8 @@ def numbers(settings):
         for d in settings.dataset for m in ("old", "new") for s in settings.seeds()
     ]
     return pd.DataFrame(rows)
+
+fig_1_1 = tab_1_1 = tab_2_1 = numbers
 """
 
 CLAIMS = """
@@ -70,6 +75,63 @@ def better(frame):
     return paired_t(new, old, unit="points", label="new against old")
 
 CLAIMS = {"fig-1.1": [Claim("the new method is better", "caption", better)]}
+"""
+
+# The third chapter has no notebook, and its two methods have different numbers of images.
+IMAGES = """
+from dataclasses import dataclass
+from thesislib.settings import ChapterSettings, resolve as _resolve, setting
+
+TOTAL = {"old": 50, "new": 60}
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(ChapterSettings):
+    dataset: tuple[str, ...] = setting(("digits",), choices=("digits", "breast_cancer"))
+    methods: tuple[str, ...] = setting(("old", "new"), choices=("old", "new"))
+    first: int = setting(0, low=0)
+    images: int = setting(60, low=1)
+
+PROFILES = {name: Settings(profile=name) for name in ("smoke", "laptop", "paper")}
+REPLAY = {"images": 2}
+SHARDED = ("methods", "first", "images")
+
+def resolve(profile, **values):
+    return _resolve(PROFILES, profile, **values)
+
+def grids(settings):
+    def block(method):
+        images = range(settings.first, min(settings.first + settings.images, TOTAL[method]))
+        return {"dataset": settings.dataset, "method": (method,), "image": images}
+
+    return {"tab-3.1": [block(m) for m in settings.methods], "tab-3.2": {"size": (1, 2)}}
+"""
+
+ATTACKS = """
+import itertools
+import pandas as pd
+from thesislib import toy_shared
+from thesislib.gamma.settings import grids
+
+def tab_3_1(settings):
+    toy_shared.tally("gamma")
+    cells = [c for block in grids(settings)["tab-3.1"] for c in itertools.product(*block.values())]
+    frame = pd.DataFrame(cells, columns=["dataset", "method", "image"])
+    gain = toy_shared.GAIN * (frame["method"] == "new")
+    return frame.assign(queries=(100 + frame["image"] - 10 * gain).astype(int), success=True)
+
+def tab_3_2(settings):
+    return pd.DataFrame({"size": [1, 2], "pixels": [1, 4]})
+"""
+
+FEWER = """
+from thesislib.evidence import Claim, paired_bootstrap, pairs
+
+def fewer(frame):
+    both = frame[frame["image"] < 50]
+    old, new = pairs(both, "queries", "old", "new", on=["dataset", "image"])
+    return paired_bootstrap(old, new, unit="queries", label="new against old")
+
+CLAIMS = {"tab-3.1": [Claim("the new method needs fewer queries", "caption", fewer)]}
 """
 
 SHARED = """
@@ -212,6 +274,8 @@ def make(root: Path) -> Project:
         made.write(f"thesislib/{name}/claims.py", CLAIMS)
         notebook = NOTEBOOK.lstrip().format(name=name, number=number) + cells
         made.write(f"notebooks/ch{number}_{name}.py", notebook)
+    for name, text in (("__init__", ""), ("settings", IMAGES), ("experiments", ATTACKS), ("claims", FEWER)):
+        made.write(f"thesislib/gamma/{name}.py", text)
     made.git("init", "-q")
     made.git("add", "-A")
     made.git("commit", "-qm", "toy")

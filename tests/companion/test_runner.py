@@ -87,7 +87,7 @@ def test_changed_parameters_never_enter_the_book(project):
         (["run", "ch1", "-p", "dataset", "a9a"], "a9a: set THESISLIB_DATA"),
         (["run", "ch1", "-p", "dataset", "[a"], "cannot read the value '[a'"),
         (["run", "ch1", "-p", "size", "2", "-p", "size", "3"], "given twice"),
-        (["run", "ch9"], "no chapter 'ch9'; known: ch1, ch2"),
+        (["run", "ch9"], "no chapter 'ch9'; known: ch1, ch2, ch3"),
         (["show", "fig-9.9"], "no artefact 'fig-9.9'"),
         (["show", "fig-1.1"], "missing at profile laptop; `thesis run ch1 --profile laptop` makes it"),
         (["keep"], "keep takes run folders"),
@@ -110,11 +110,15 @@ def test_a_users_mistake_is_one_line(project, words, said):
         ('("tab-1.1", frame, s', '("tab-1.1", frame[1:], s', "1 of 10 cells missing"),
         ('("tab-1.1", frame, s', '("tab-1.1", frame.replace({"metric": {"score": None}}), s', "missing values"),
         ('("tab-1.1", frame, s', '("tab-2.1", frame, s', "tab-2.1 is no artefact of ch1"),
+        ('("tab-1.1", frame, summary', '("tab-1.1", frame.rename(columns={"value": "score"}), summary', "give compare="),
         (', alt="Two clouds of points, the new method above the old."', "", "say in alt= what the figure shows"),
     ],
 )  # fmt: skip
 def test_the_gate_refuses(executed, old, new, said):
     before = (records(executed) / "fig-1.1.json").read_bytes()
+    if said == "give compare=":
+        columns = "dataset,model,setting,method,metric,value,unit,source,confidence\n"
+        executed.write("data/reported/tab-1.1.csv", f"{columns}digits,,,new,score,1,,nowhere,unknown\n")
     executed.edit("notebooks/ch1_alpha.py", old, new)
     done = executed.thesis("run", "ch1", "--profile", "smoke", code=2)
     assert said in done.stderr

@@ -19,7 +19,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from thesislib.companion import blocks, board, cli, figures, house, provenance, records, reported, runner
+from thesislib.companion import (
+    blocks,
+    board,
+    cli,
+    figures,
+    house,
+    page,
+    provenance,
+    records,
+    reported,
+    runner,
+)
 from thesislib.companion.board import Row
 from thesislib.companion.house import Artefact, CompanionError
 from thesislib.companion.records import HollowRecord, Record
@@ -203,6 +214,46 @@ def test_no_rows_and_other_keys(tmp_path):
         records.check(whole, GRID | {"method": ("old", "new", "newer")})
     reordered = dataclasses.replace(whole, keys=["rate", "seed", "method"])
     records.check(reordered, GRID)
+
+
+# ---- records: grids of several blocks
+
+BLOCKS = [{"method": ("old",), "image": range(3)}, {"image": range(5), "method": ("new",)}]
+
+
+def block_rows():
+    return pd.concat([frame_of(block) for block in BLOCKS], ignore_index=True)
+
+
+def test_a_grid_may_be_a_union_of_blocks(tmp_path):
+    keys = records.keys_of(BLOCKS)
+    assert keys == ["method", "image"] == records.keys_of(BLOCKS[0])
+    whole = records.write(record_of(tmp_path, keys, ["value"]), block_rows())
+    records.check(whole, BLOCKS)
+    records.check(whole, [*BLOCKS, {"method": ("none",), "image": ()}])
+    for row in range(8):
+        short = records.write(record_of(tmp_path, keys, ["value"]), block_rows().drop(index=row))
+        with pytest.raises(HollowRecord, match="1 of 8 cells missing, first"):
+            records.check(short, BLOCKS)
+    full = records.write(
+        record_of(tmp_path, keys, ["value"]), frame_of(BLOCKS[1] | {"method": ("new", "old")})
+    )
+    with pytest.raises(HollowRecord, match=r"2 cells its settings do not declare, first \('old', '3'\)"):
+        records.check(full, BLOCKS)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"method": ("old", "x"), "image": (2, 7)}, r"two blocks of its grid declare \('old', '2'\)"),
+        ({"method": ("old",), "image": (2.0,)}, "two blocks"),
+        ({"method": ("x",), "picture": (1,)}, "keys are method, image, its settings declare method, picture"),
+    ],
+)
+def test_blocks_that_overlap_or_have_other_keys(tmp_path, more, said):
+    whole = records.write(record_of(tmp_path, ["method", "image"], ["value"]), block_rows())
+    with pytest.raises(CompanionError, match=said):
+        records.check(whole, [*BLOCKS, more])
 
 
 @pytest.mark.parametrize(
@@ -412,8 +463,9 @@ def test_rows_without_a_partner_stay_and_an_empty_cell_stays_empty():
     assert math.isnan(found["net, new"]["reported"]) and found["net, new"]["repeated"] == 70.0
     for who in ("net, theirs", "net, extra", "net, new"):
         assert found[who]["difference"] == ""
-    text = blocks.beside_table(reported.beside(ours, theirs, {}))
-    assert "not run" in text and "unknown" in text
+    shown, _, folded = blocks.beside(reported.beside(ours, theirs, {})).partition("{dropdown}")
+    assert "net, theirs" not in shown and "unknown" in shown
+    assert "Reported, and not measured by this run (1 rows)" in folded and "net, theirs" in folded
 
 
 @settings(deadline=None)
@@ -433,6 +485,64 @@ def test_mean_and_spread_over_seeds(values, value, random):
         assert math.isnan(row["sd"])
     else:
         assert row["sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-9)
+
+
+def test_a_missing_measurement_is_no_zero_and_no_row_is_lost():
+    theirs = reported_rows(("mnist", "ours", "accuracy", 90.0), ("mnist", "none", "accuracy", 80.0))
+    ours = run_rows(("mnist", "ours", 1, 92.0), ("mnist", "ours", 2, np.nan), ("mnist", "none", 1, np.nan))
+    for setting in ("", None, np.nan):
+        found = beside(ours.assign(setting=setting), theirs, {})
+        assert found["mnist", "net, ours", "mnist"]["repeated"] == 92.0
+        empty = found["mnist", "net, none", "mnist"]
+        assert math.isnan(empty["repeated"]) and empty["difference"] == "" and empty["reported"] == 80.0
+        assert len(found) == 2
+    assert "| no value |" in blocks.beside(reported.beside(ours, theirs, {}))
+
+
+def test_a_long_list_of_reported_rows_does_not_bury_the_run():
+    """Pairs first, in the order of the file; then this run's own; what nobody ran is folded, with its source."""
+    theirs = reported.read("tab-2.4")
+    ours = theirs[theirs["method"].isin(["ZOO", "Meta attack"]) & (theirs["dataset"] == "mnist")][::-1]
+    ours = pd.concat([ours.head(1).assign(method="A new one", value=2.0), ours.assign(value=1.0)])
+    both = reported.beside(ours[["dataset", "model", "setting", "method", "metric", "value"]], theirs, {})
+    pairs = both[both["run on"].notna() & both["source"].notna()]
+    assert list(both.index[: len(pairs)]) == list(pairs.index) and len(pairs) >= 6
+    names = [f"{r.model}, {r.setting}, {r.method}" for r in theirs.itertuples()]
+    assert [names.index(w) for w in pairs["who"]] == sorted(names.index(w) for w in pairs["who"])
+    assert both["who"][len(pairs)].endswith("A new one") and both["run on"][len(pairs) + 1 :].isna().all()
+    shown, _, folded = blocks.beside(both).partition("::::{dropdown} ")
+    assert shown.count("\n| ") == len(pairs) + 2 and "authors' run log" in folded
+    for text in (shown, folded):
+        assert {
+            len(re.split(r"(?<!\\)\|", line)) - 2 for line in text.splitlines() if line.startswith("|")
+        } == {6}
+
+
+def test_a_sentence_that_holds_for_every_row_is_said_once():
+    theirs = reported_rows(("mnist", "ours", "accuracy", 90.0), ("mnist", "theirs", "accuracy", 80.0))
+    ours = run_rows(("digits", "ours", 1, 92.0), ("digits", "theirs", 1, 82.0), ("digits", "new", 1, 1.0))
+    text = blocks.beside(reported.beside(ours, theirs, {"digits": "mnist"}))
+    assert text.count("ompare the ordering only") == text.count("nother data set") == 1
+    assert "difference" not in text
+    mixed = pd.concat([ours, run_rows(("mnist", "ours", 1, 91.0))])
+    text = blocks.beside(reported.beside(mixed, theirs, {"digits": "mnist"}))
+    assert "difference" in text and text.count("ompare the ordering only") == 2 and "| +1 |" in text
+
+
+def test_what_is_set_beside_the_reported_rows(monkeypatch):
+    theirs = reported_rows(("mnist", "ours", "accuracy", 90.0))
+    wide = pd.DataFrame({"dataset": ["mnist"] * 2, "image": [1, 2], "right": [True, False]})
+
+    def compare(frame):
+        return run_rows(("mnist", "ours", 0, 100 * frame["right"].mean()))
+
+    monkeypatch.setattr(reported, "read", lambda _: theirs)
+    assert page._beside("tab-2.4", wide, compare, {})["difference"].tolist() == [-40.0]
+    for made in (None, lambda frame: frame.assign(metric="accuracy")):
+        with pytest.raises(CompanionError, match=r"tab-2\.4: .* has (metric, )?value; give compare="):
+            page._beside("tab-2.4", wide, made, {})
+    monkeypatch.setattr(reported, "read", lambda _: theirs[:0])
+    assert page._beside("tab-2.4", wide, None, {}) is None
 
 
 def test_a_record_reads_back_beside_what_is_reported(tmp_path):

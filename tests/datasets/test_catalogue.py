@@ -61,7 +61,8 @@ def test_embedded_files_are_the_arrays_the_loaders_return():
 
 def test_present_follows_the_files(monkeypatch, tmp_path):
     monkeypatch.delenv("THESISLIB_DATA", raising=False)
-    assert [entry.name for entry in available() if entry.present] == ["digits", "breast_cancer"]
+    embedded = ["digits", "breast_cancer", "glyphs", "glyphs_many"]
+    assert [entry.name for entry in available() if entry.present] == embedded
     monkeypatch.setenv("THESISLIB_DATA", str(tmp_path))
     (tmp_path / "cifar10").mkdir()
     (tmp_path / "cifar10" / "train.npz").touch()

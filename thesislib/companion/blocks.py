@@ -94,20 +94,32 @@ def dropdown(title: str, body: str) -> str:
 
 def reported_table(rows: pd.DataFrame) -> str:
     """Reported rows alone, for a page without a run."""
-    shown = rows.fillna({"value": ""})
-    who = shown[["model", "setting", "method"]].agg(lambda r: ", ".join(t for t in r if t), axis=1)
-    frame = shown[["dataset", "metric", "value", "source"]].assign(who=who, confidence=shown["confidence"])
-    frame["value"] = [f"{number(v)} {u}".strip() for v, u in zip(frame["value"], shown["unit"], strict=True)]
-    return table(frame[["dataset", "who", "metric", "value", "source", "confidence"]])
+    who = rows[["model", "setting", "method"]].agg(lambda r: ", ".join(t for t in r if t), axis=1)
+    return _sourced(rows.rename(columns={"value": "reported"}).assign(who=who))
+
+
+def beside(both: pd.DataFrame) -> str:
+    """What this run measured beside what is reported of it; what else is reported, folded."""
+    ran = both["run on"].notna()
+    ours, others = both[ran], both[~ran]
+    parts = [beside_table(ours)] if len(ours) else []
+    if len(others):
+        parts.append(
+            dropdown(f"Reported, and not measured by this run ({len(others)} rows)", _sourced(others))
+        )
+    return joined(parts)
 
 
 def beside_table(both: pd.DataFrame) -> str:
-    """Reported beside repeated: six columns."""
+    """Reported beside repeated: six columns, or five and a sentence if all differences are that sentence."""
     rows = both.to_dict("records")
     shown = both[["who", "metric"]].copy()
     shown.insert(0, "data", [_data(r) for r in rows])
     shown["reported"] = [_reported(r) for r in rows]
     shown["this run"] = [_repeated(r) for r in rows]
+    differences = {r["difference"] for r in rows}
+    if differences <= {"", reported.ORDERING} and differences != {""}:
+        return joined([f"*{reported.ORDERING.capitalize()}.*", table(shown)])
     shown["difference"] = [number(r["difference"], sign=True) for r in rows]
     return table(shown)
 
@@ -151,7 +163,7 @@ def block(
         parts.append(table(summary))
     parts.append(findings(record.claims) or "*No claim is attached to it.*")
     if both is not None and len(both):
-        parts.append(f"**Reported beside repeated.**\n\n{beside_table(both)}")
+        parts.append(f"**Reported beside repeated.**\n\n{beside(both)}")
     elif artefact.kind != "Extra":
         parts.append(f"**Reported:** {artefact.reported_note or 'no number is known'}.")
     if summary is not None and images:
@@ -169,13 +181,14 @@ def provenance(record: Record, command: str) -> str:
     made = ", ".join(f"{name} {version}" for name, version in p["versions"].items())
     data = ", ".join(f"{name} `{print_}`" for name, print_ in p["data"].items()) or "none read"
     changed = ", ".join(f"{k} = {v}" for k, v in record.parameters.items()) or "none: the profile's own"
+    threads = f", threads {p['threads']}" if "threads" in p else ""
     lines = [
         f"Rerun: `{command}`",
         f"Profile {record.profile}; parameters changed: {changed}; seeds {', '.join(map(str, record.seeds))}",
         f"Data: {data}",
         f"Commit {commit}; inputs `{p['inputs'][:12]}`; started {p['started']}",
         f"Made with {made}",
-        f"On {p['machine']}, device {p['device']}, {p['seconds']:.0f} s",
+        f"On {p['machine']}, device {p['device']}{threads}, {p['seconds']:.0f} s",
         f"Spread to expect elsewhere: {record.spread}",
     ]
     return "\n".join(f"- {line}" for line in lines)
@@ -218,6 +231,8 @@ def settings_rows(settings: ChapterSettings) -> pd.DataFrame:
 def command(record: Record) -> str:
     """The command that makes a record again."""
     words = [f"thesis run ch{record.artefact.chapter} --profile {record.profile}"]
+    if record.provenance.get("made") == "experiment":
+        words.append(f"--only {record.id}")
     for name, value in record.parameters.items():
         text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         words.append(f"-p {name} {text}")
@@ -246,6 +261,12 @@ def _data_line(record: Record) -> str:
     return f"*Data: {names} ({STATE_WORDS[record.state()]}); profile {record.profile}, {seeds}.*"
 
 
+def _sourced(rows: pd.DataFrame) -> str:
+    """Reported rows with source and confidence."""
+    value = [f"{number(v)} {u}".strip() for v, u in zip(rows["reported"], rows["unit"], strict=True)]
+    return table(rows.assign(value=value)[["dataset", "who", "metric", "value", "source", "confidence"]])
+
+
 def _data(row: dict) -> str:
     run = row["run on"]
     return (
@@ -262,7 +283,7 @@ def _reported(row: dict) -> str:
 
 def _repeated(row: dict) -> str:
     if math.isnan(row["repeated"]):
-        return "not run"
+        return "no value"
     sd = "" if math.isnan(row["sd"]) else f" ± {number(row['sd'])}"
     return number(row["repeated"]) + sd
 

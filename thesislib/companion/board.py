@@ -57,10 +57,7 @@ def rows(profile: str) -> list[Row]:
 
 def recorded_rows() -> list[Row]:
     """The committed long runs, one row each."""
-    return [
-        Row(r.artefact, "stale" if provenance.changed(r.provenance["files"]) else r.state(), r)
-        for r in records.recorded()
-    ]
+    return [Row(r.artefact, "stale" if provenance.changed(r) else r.state(), r) for r in records.recorded()]
 
 
 def totals(found: list[Row]) -> dict[str, int]:

@@ -61,6 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="values",
                      help="change a parameter; a list as a,b,c")  # fmt: skip
     sub.add_argument("--force", action="store_true", help="execute even if nothing changed")
+    sub.add_argument("--only", metavar="ID[,ID...]",
+                     help="make these artefacts alone, into runs/<hash>, straight from their experiments and "
+                     "without the notebook; -p then changes any field of the chapter's settings")  # fmt: skip
+    sub.add_argument("--threads", type=int, metavar="N",
+                     help="threads to compute on, with --only (default: 1, as notebooks have)")  # fmt: skip
 
     sub = command("book", _book, "Execute the chapters that changed, then render the book.")
     _profile(sub)
@@ -141,13 +146,24 @@ def _show(a: argparse.Namespace) -> None:
 
 
 def _run(a: argparse.Namespace) -> None:
-    from thesislib.companion import runner
-
     chapter = house.chapter(a.chapter)
     if len(names := [name for name, _ in a.values]) > len(set(names)):
         raise CompanionError("a parameter is given twice")
     values = {name: _value(text) for name, text in a.values}
-    folder, executed = runner.run(chapter, a.profile, values, force=a.force)
+    if a.threads is not None and (a.only is None or a.threads < 1):
+        raise CompanionError("--threads goes with --only, and is at least 1")
+    if a.only is not None:
+        from thesislib.companion import shards
+
+        threads, ids = a.threads or 1, [word.strip() for word in a.only.split(",") if word.strip()]
+        if not ids:
+            raise CompanionError("--only names no artefact")
+        shards.limit_threads(threads)
+        folder, executed = shards.run(chapter, a.profile, values, ids, force=a.force, threads=threads)
+    else:
+        from thesislib.companion import runner
+
+        folder, executed = runner.run(chapter, a.profile, values, force=a.force)
     shown = folder.relative_to(house.root()) if folder.is_relative_to(house.root()) else folder
     print(f"{chapter.name} ({a.profile}): {'executed' if executed else 'nothing changed'}, {shown}")
 

@@ -8,18 +8,20 @@ import importlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thesislib.companion import house, provenance, records, runner, runs
+from thesislib.companion import house, making, provenance, records, runner, runs, shards
 from thesislib.companion.house import CompanionError
 from thesislib.companion.records import MAX_RECORDED, Record
+from thesislib.settings import ChapterSettings, SettingsError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SAME = ("id", "profile", "keys", "values", "stands_for", "same_as", "spread", "alt")
+ROOTS = ("seed", "repeats")  # together they make the inner seeds, of which a record holds as many as were run
 
 
 def keep(folders: Sequence[Path], *, part: bool = False) -> list[Path]:
@@ -40,12 +42,11 @@ def keep(folders: Sequence[Path], *, part: bool = False) -> list[Path]:
     Raises
     ------
     CompanionError
-        If a folder is no run, a run was made with uncommitted changes, shards disagree on anything but the
-        rows, overlap or leave holes, or a file would exceed 200 kB. Nothing is written then.
+        If a folder is no run, a run was made with uncommitted changes, shards disagree on anything but
+        settings and rows, overlap or leave holes, or a file would exceed 200 kB. Nothing is written then.
     """
-    shards = [r for folder in folders for r in _records_of(folder)]
     pieces: dict[tuple[str, str], list[tuple[Record, pd.DataFrame]]] = {}
-    for record in shards:
+    for record in (r for folder in folders for r in _records_of(folder)):
         frame = record.frame()
         for name in record.dataset:
             rows = frame[frame["dataset"] == name] if "dataset" in frame else frame
@@ -57,7 +58,9 @@ def keep(folders: Sequence[Path], *, part: bool = False) -> list[Path]:
         for (place, identity), found in pieces.items():
             for number, group in enumerate([[one] for one in found] if part else [found]):
                 name = place if not part else f"{place}/parts/{_stamp(group[0][0])}-{number}"
-                ready.append((_merged(group, place, Path(scratch) / name), base / name, identity))
+                ready.append((_merged(group, place, Path(scratch) / name, part), base / name, identity))
+        if not ready:
+            raise CompanionError("nothing to keep: no record names a data set, which its folder is called by")
         written = []
         for record, target, identity in ready:
             target.mkdir(parents=True, exist_ok=True)
@@ -104,10 +107,7 @@ def replay(name: str) -> str:
     """
     record = records.read(house.root() / "data" / "recorded" / f"{name}.json")
     chapter = house.chapter(f"ch{record.artefact.chapter}")
-    shorter = importlib.import_module(f"thesislib.{chapter.package}.settings").REPLAY
-    changed = {k: v for k, v in record.parameters.items() if k in runs.declared(chapter)}
-    folder, _ = runner.run(chapter, record.profile, {**changed, **shorter}, force=True)
-    again = records.read(folder / "records" / f"{record.id}.json").frame()
+    again = _again(chapter, record)
     if "dataset" in again:
         again = again[again["dataset"].isin(record.dataset)]
     count = _compare(record, record.frame(), again)
@@ -117,6 +117,21 @@ def replay(name: str) -> str:
     fresh = {**record.provenance, "files": files, "replayed": note}
     records.write_json(dataclasses.replace(record, provenance=fresh))
     return f"{name}: {count} of {record.rows} rows run again, all as recorded"
+
+
+def _again(chapter: house.Chapter, record: Record) -> pd.DataFrame:
+    """The frame of a record's shorter run, made the way the record was."""
+    shorter = _settings_module(chapter).REPLAY
+    if record.provenance.get("made") == "experiment":
+        threads = record.provenance["threads"]
+        shards.limit_threads(threads)
+        settings = runs.settle(chapter, record.profile, {**record.parameters, **shorter}, every=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            (again,) = shards.make(chapter, settings, [record.id], Path(scratch), threads=threads)
+            return again.frame()
+    changed = {k: v for k, v in record.parameters.items() if k in runs.declared(chapter)}
+    folder, _ = runner.run(chapter, record.profile, {**changed, **shorter}, force=True)
+    return records.read(folder / "records" / f"{record.id}.json").frame()
 
 
 def _compare(record: Record, stored: pd.DataFrame, again: pd.DataFrame) -> int:
@@ -141,52 +156,104 @@ def _compare(record: Record, stored: pd.DataFrame, again: pd.DataFrame) -> int:
     return len(both)
 
 
-def _merged(found: list[tuple[Record, pd.DataFrame]], place: str, folder: Path) -> Record:
-    """One record of several shards, written into `folder`."""
+def _merged(found: list[tuple[Record, pd.DataFrame]], place: str, folder: Path, part: bool) -> Record:
+    """One record of several shards, written into `folder`; as a part it keeps the claims that it has."""
     import pandas as pd
 
-    first = found[0][0]
-    for other, _ in found[1:]:
-        unlike = [f for f in SAME if getattr(other, f) != getattr(first, f)]
-        unlike += [f for f in ("files", "versions") if other.provenance[f] != first.provenance[f]]
-        if unlike:
-            raise CompanionError(
-                f"{first.id}: shards differ in {', '.join(unlike)}; run them from one commit"
-            )
+    pieces, name = [record for record, _ in found], place.rpartition("-")[0]
+    first, chapter = pieces[0], house.chapter(f"ch{pieces[0].artefact.chapter}")
+    _agree(pieces, name)
     frame = pd.concat([rows for _, rows in found], ignore_index=True)
     if frame.duplicated(first.keys).any():
         raise CompanionError(f"{place}/{first.id}: shards overlap on {', '.join(first.keys)}")
     frame = frame.sort_values(first.keys, kind="stable", ignore_index=True)
-    cells = int(np.prod([frame[k].nunique() for k in first.keys]))
-    if cells != len(frame):
-        raise CompanionError(
-            f"{place}/{first.id}: {cells - len(frame)} of {cells} cells missing: a shard lacks"
-        )
-    name = place.rpartition("-")[0]
-    package = house.chapter(f"ch{first.artefact.chapter}").package
-    claims = importlib.import_module(f"thesislib.{package}.claims").CLAIMS.get(first.id, ())
-    dataset = [name]
+    parameters, whole = _whole(chapter, pieces, name)
+    want: dict[tuple, None] = {}
+    for settings in whole:
+        grid = making.grid_of(chapter, settings, first.id)
+        want |= records.cells(first.id, first.keys, grid)
+    records.check_cells(f"{place}/{first.id}", first.keys, frame, want)
     merged = dataclasses.replace(
         first,
-        dataset=dataset,
-        seeds=sorted({s for r, _ in found for s in r.seeds}),
-        claims=[dataclasses.asdict(c.decide(frame)) for c in claims],
-        parameters={**first.parameters, "dataset": dataset},
+        dataset=[name],
+        seeds=sorted({s for r in pieces for s in r.seeds}),
+        claims=first.claims if part else _decided(chapter, place, first.id, frame),
+        settings=making.plain(dataclasses.asdict(whole[0])),
+        parameters=parameters,
         provenance={
             **first.provenance,
             "data": {k: v for k, v in first.provenance["data"].items() if k == name},
-            "seconds": round(sum(r.provenance["seconds"] for r, _ in found), 1),
-            "shards": len(found),
+            "seconds": round(sum(r.provenance["seconds"] for r in pieces), 1),
+            "shards": sum(r.provenance.get("shards", 1) for r in pieces),
         },
         folder=folder,
     )
-    if merged.provenance["dirty"]:
-        raise CompanionError(f"{first.id}: the run was made with uncommitted changes; commit, then run again")
     merged = records.write(merged, frame)
     for suffix in ("csv", "json"):
         if (size := merged.file(suffix).stat().st_size) > MAX_RECORDED:
             raise CompanionError(f"{place}/{first.id}.{suffix} has {size // 1000} kB, 200 at most")
     return merged
+
+
+def _agree(pieces: list[Record], name: str) -> None:
+    """Refuse shards of which one was made otherwise than the first, or from an unclean tree."""
+    first = pieces[0]
+    for other in pieces:
+        was, here = first.provenance, other.provenance
+        unlike = [f for f in SAME if getattr(other, f) != getattr(first, f)]
+        unlike += [f for f in ("files", "versions", "made") if here.get(f) != was.get(f)]
+        unlike += ["data"] * (here["data"].get(name) != was["data"].get(name))
+        if unlike:
+            raise CompanionError(
+                f"{first.id}: shards differ in {', '.join(unlike)}; run them from one commit"
+            )
+        if here["dirty"]:
+            raise CompanionError(
+                f"{first.id}: the run was made with uncommitted changes; commit, then run again"
+            )
+
+
+def _whole(
+    chapter: house.Chapter, pieces: list[Record], name: str
+) -> tuple[dict[str, Any], list[ChapterSettings]]:
+    """Parameters and settings of the run of which shards are the parts.
+
+    Where shards differ, the profile's own value stands for the whole. If they differ in one of the settings
+    that the chapter lists as ``SHARDED``, that goes for all of these: windows of one length differ only in
+    where they begin. Shards with different root seeds are runs of their own, each of which must be whole.
+
+    Returns
+    -------
+    parameters : dict
+        With the first shard's root seed.
+    settings : list of ChapterSettings
+        One a root seed.
+    """
+    first, module = pieces[0], _settings_module(chapter)
+    unlike = {k for r in pieces for k, v in r.settings.items() if v != first.settings.get(k)}
+    sharded = getattr(module, "SHARDED", ())
+    unlike = unlike.union(sharded if unlike.intersection(sharded) else ()).difference(ROOTS)
+    own = {"dataset": [name]} if name in first.settings["dataset"] else {}
+    same = {k: v for k, v in first.settings.items() if k not in {*unlike, *ROOTS, "profile"}} | own
+    roots = dict.fromkeys(tuple(r.settings[k] for k in ROOTS) for r in pieces)
+    try:
+        whole = [
+            module.resolve(first.profile, **same, **dict(zip(ROOTS, root, strict=True))) for root in roots
+        ]
+    except SettingsError as error:
+        raise CompanionError(f"{first.id}: {error}; its settings changed since, run it again") from None
+    return {k: v for k, v in first.parameters.items() if k not in unlike} | own, whole
+
+
+def _decided(chapter: house.Chapter, place: str, identity: str, frame: pd.DataFrame) -> list[dict[str, Any]]:
+    try:
+        return making.decided(chapter, identity, frame)
+    except (KeyError, ValueError) as error:
+        raise CompanionError(f"{place}/{identity}: one of its claims cannot be decided: {error}") from None
+
+
+def _settings_module(chapter: house.Chapter) -> Any:
+    return importlib.import_module(f"thesislib.{chapter.package}.settings")
 
 
 def _records_of(folder: Path) -> list[Record]:

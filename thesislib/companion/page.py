@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import importlib
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from thesislib import memo
-from thesislib.companion import blocks, figures, house, provenance, records, reported, runs
+from thesislib.companion import blocks, figures, house, making, provenance, records, reported, runs
 from thesislib.companion.house import CompanionError
+from thesislib.companion.making import SPREAD
 from thesislib.settings import ChapterSettings
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-SPREAD = (
-    "same numbers on the same machine; elsewhere rounding may differ in the last digits, and wall times will"
-)
 
 
 class Page:
@@ -44,10 +39,6 @@ class Page:
     def __init__(self, chapter: str, settings: ChapterSettings) -> None:
         self.chapter = house.chapter(chapter)
         self.settings = settings
-        package = f"thesislib.{self.chapter.package}"
-        self._claims = importlib.import_module(f"{package}.claims").CLAIMS
-        self._grids = importlib.import_module(f"{package}.settings").grids(settings)
-        self.parameters = runs.changes(self.chapter, settings)
         out = os.environ.get("THESISLIB_OUT")
         self.folder = Path(out) if out else runs.folder(self.chapter, settings, book=False) / "records"
         _writable(self.folder)
@@ -55,16 +46,8 @@ class Page:
         self._shown = 0
         self._since = time.perf_counter() + memo.saved_seconds()
         # Taken now: what changes while the chapter runs makes its records stale, as it should.
-        self._provenance = {
-            **provenance.git_state(),
-            "inputs": provenance.page_inputs(self.chapter, settings.dataset),
-            "files": provenance.method_files(self.chapter),
-            "data": provenance.data_prints(settings.dataset),
-            "versions": provenance.versions(self.chapter),
-            "machine": provenance.machine(),
-            "device": settings.device,
-            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        }
+        inputs = provenance.page_inputs(self.chapter, settings.dataset)
+        self._provenance = making.origin(self.chapter, settings, inputs)
 
     def record(
         self,
@@ -74,6 +57,7 @@ class Page:
         *,
         alt: str = "",
         summary: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
+        compare: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
         dataset: tuple[str, ...] | None = None,
         stands_for: dict[str, str] | None = None,
         same_as: str | None = None,
@@ -93,6 +77,9 @@ class Page:
             What the figure shows; required with `draw`.
         summary
             Frame to a small table: the table itself, or a figure's numbers in a few rows.
+        compare
+            Frame to the long frame that is set beside the reported rows, see :func:`reported.beside`; None
+            takes the frame itself.
         dataset
             Data sets of this artefact where it uses fewer than the run.
         stands_for
@@ -105,44 +92,37 @@ class Page:
         Raises
         ------
         CompanionError
-            If the artefact is not this chapter's, its grid is not declared, or its alt text is missing.
+            If the artefact is not this chapter's, its grid is not declared, its alt text is missing, or it is
+            reported in numbers and nothing can be set beside them.
         """
-        if identity not in {a.id for a in self.chapter.artefacts}:
-            raise CompanionError(f"{identity} is no artefact of {self.chapter.name}")
+        grid = making.grid_of(self.chapter, self.settings, identity)
         if draw is not None and len(alt.split()) < 5:
             raise CompanionError(f"{identity}: say in alt= what the figure shows")
-        if identity not in self._grids:
-            raise CompanionError(
-                f"{identity}: grids() in {self.chapter.package}/settings.py does not name it"
-            )
-        keys = list(self._grids[identity])
+        _beside(identity, frame, compare, stands_for or {})  # refused before anything is written
         now = time.perf_counter() + memo.saved_seconds()
-        record = records.Record(
-            id=identity,
-            profile=self.settings.profile,
-            dataset=list(self.settings.dataset if dataset is None else dataset),
-            keys=keys,
-            values=[c for c in frame.columns if c not in keys],
-            rows=0,
-            sha256="",
-            claims=[dataclasses.asdict(c.decide(frame)) for c in self._claims.get(identity, ())],
-            settings=_plain(dataclasses.asdict(self.settings)),
-            parameters=_plain(self.parameters),
-            seeds=list(self.settings.seeds()),
+        record = making.record_of(
+            self.chapter,
+            self.settings,
+            identity,
+            frame,
+            provenance={**self._provenance, "seconds": round(now - self._since, 1)},
+            folder=self.folder,
+            claims=making.decided(self.chapter, identity, frame),
+            dataset=dataset,
             alt=alt,
             spread=spread,
-            provenance={**self._provenance, "seconds": round(now - self._since, 1)},
-            stands_for=stands_for or {},
+            stands_for=stands_for,
             same_as=same_as,
-            folder=self.folder,
         )
         self._since = now
         images = _drawn(draw, frame)
         record = records.write(record, frame, images)
-        records.check(record, self._grids[identity])
-        self._show(record, record.frame(), images, summary, "")
+        records.check(record, grid)
+        self._show(record, record.frame(), images, summary, compare, "")
         for kept in (r for r in records.recorded() if r.id == identity):
-            self._show_kept(kept, draw, summary)
+            # An experiment run alone knows neither of these two.
+            facts = {"alt": kept.alt or alt, "stands_for": {**record.stands_for, **kept.stands_for}}
+            self._show_kept(dataclasses.replace(kept, **facts), draw, summary, compare)
 
     def show(self, figure: Figure, alt: str) -> None:
         """Show a figure that is no artefact of the thesis, in the book's style."""
@@ -164,20 +144,27 @@ class Page:
         rows = blocks.settings_rows(self.settings)
         _display(blocks.table(rows), rows.to_html(index=False, border=0), rows.to_string(index=False))
 
-    def _show_kept(self, kept: records.Record, draw: Callable | None, summary: Callable | None) -> None:
+    def _show_kept(
+        self, kept: records.Record, draw: Callable | None, summary: Callable | None, compare: Callable | None
+    ) -> None:
         frame = kept.frame()
         images = _drawn(draw, frame)
         name = f"{kept.id}@{kept.folder.name}"
         for suffix, image in images.items():
             memo.write_atomic(self.folder / f"{name}.{suffix}", image)
-        self._show(kept, frame, images, summary, kept.folder.name)
+        self._show(kept, frame, images, summary, compare, kept.folder.name)
 
     def _show(
-        self, record: records.Record, frame: pd.DataFrame, images: dict, summary: Callable | None, kept: str
+        self,
+        record: records.Record,
+        frame: pd.DataFrame,
+        images: dict,
+        summary: Callable | None,
+        compare: Callable | None,
+        kept: str,
     ) -> None:
         few = None if summary is None else summary(frame)
-        rows = reported.read(record.id)
-        both = None if rows.empty else reported.beside(frame, rows, record.stands_for)
+        both = _beside(record.id, frame, compare, record.stands_for)
         stem = f"../records/{record.id}{f'@{kept}' if kept else ''}"
         numbers = f"../data/recorded/{kept}/{record.id}" if kept else f"../records/{record.id}"
         downloads = {"numbers (CSV)": f"{numbers}.csv", "record (JSON)": f"{numbers}.json"}
@@ -204,7 +191,7 @@ def _display(myst: str, html: str, plain: str) -> None:
 
 def _kept_note(record: records.Record) -> str:
     """Whether the code behind a committed record still stands."""
-    since = provenance.changed(record.provenance["files"])
+    since = provenance.changed(record)
     if not since:
         return "A long run, committed with its commit and versions; the code behind it is unchanged."
     return (
@@ -225,8 +212,20 @@ def _drawn(draw: Callable | None, frame: pd.DataFrame) -> dict[str, bytes]:
     return images
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+def _beside(
+    identity: str, frame: pd.DataFrame, compare: Callable | None, stands_for: dict[str, str]
+) -> pd.DataFrame | None:
+    """Reported beside repeated; None where nothing is reported."""
+    rows = reported.read(identity)
+    if rows.empty:
+        return None
+    long = frame if compare is None else compare(frame)
+    if lacking := [c for c in ("dataset", "metric", "value") if c not in long.columns]:
+        raise CompanionError(
+            f"{identity}: numbers are reported of it, and nothing to set beside them has "
+            f"{', '.join(lacking)}; give compare=, which makes a frame with dataset, metric and value"
+        )
+    return reported.beside(long, rows, stands_for)
 
 
 def _writable(folder: Path) -> None:

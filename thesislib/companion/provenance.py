@@ -10,11 +10,25 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from thesislib import datasets, sources
 from thesislib.companion import house
+from thesislib.datasets.catalogue import known
 
-CACHES = ("memo.py", "sources.py")  # they decide when something is computed, never what
+if TYPE_CHECKING:
+    from thesislib.companion.records import Record
+
+# They decide when something is computed and which data are read, never what comes of it: a record has the
+# fingerprint of its data, and `changed` compares that of embedded ones, which glyphs.py draws.
+NEUTRAL = (
+    "thesislib/memo.py",
+    "thesislib/sources.py",
+    "thesislib/datasets/catalogue.py",
+    "thesislib/datasets/download.py",
+    "thesislib/datasets/glyphs.py",
+    "thesislib/datasets/places.py",
+)
 
 
 def git_state() -> dict[str, str | bool | None]:
@@ -26,9 +40,9 @@ def git_state() -> dict[str, str | bool | None]:
 
 
 def method_files(chapter: house.Chapter) -> dict[str, str]:
-    """The files that decide a chapter's numbers (not its drawing, nor the caches), each with its hash."""
-    start = sources.PACKAGE / str(chapter.package) / "experiments.py"
-    return _hashes(file for file in sources.closure(start)[0] if file.name not in CACHES)
+    """The files that decide a chapter's numbers (no drawing, nothing neutral), each with its hash."""
+    hashes = _hashes(sources.closure(sources.PACKAGE / str(chapter.package) / "experiments.py")[0])
+    return {name: print_ for name, print_ in hashes.items() if name not in NEUTRAL}
 
 
 def data_prints(names: Iterable[str]) -> dict[str, str]:
@@ -79,11 +93,17 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores"
 
 
-def changed(recorded: dict[str, str]) -> list[str]:
-    """Those of a record's files that are gone or different now."""
-    base = sources.PACKAGE.parent
-    decisive = {name: print_ for name, print_ in recorded.items() if Path(name).name not in CACHES}
-    return [name for name, print_ in decisive.items() if _print_of(base / name) != print_]
+def changed(record: Record) -> list[str]:
+    """What a committed record was made from and is different now: files, and embedded data sets.
+
+    A file that the chapter does not import any more cannot matter. What stopped importing it has changed, and
+    is named itself.
+    """
+    recorded, data = record.provenance["files"], record.provenance["data"]
+    now = method_files(house.chapter(f"ch{record.artefact.chapter}"))
+    files = [name for name, print_ in now.items() if recorded.get(name) != print_]
+    embedded = [name for name in data if (entry := known(name)) and entry.package and entry.present]
+    return files + [name for name in embedded if data_prints([name])[name] != data[name]]
 
 
 def _hashes(files: Iterable[Path]) -> dict[str, str]:

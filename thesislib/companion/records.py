@@ -7,7 +7,7 @@ import hashlib
 import io
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,9 @@ from thesislib.memo import write_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# Rows are the full product of a mapping from key to values, or the union of several blocks of that kind.
+Grid = Mapping[str, Sequence] | Sequence[Mapping[str, Sequence]]
 
 MAX_IMAGE = 300_000
 MAX_RECORDED = 200_000
@@ -54,7 +57,8 @@ class Record:
         How much the numbers may differ on another machine.
     provenance : dict
         Commit, whether the tree was dirty when the run started, input hash, files behind the numbers, data
-        fingerprints, versions, machine, device, start (UTC) and seconds.
+        fingerprints, versions, machine, device, start (UTC) and seconds. ``made`` is ``experiment`` if no
+        notebook was run, and then ``threads`` says on how many.
     folder : Path
         Where it was read from; not stored.
     """
@@ -180,14 +184,62 @@ def recorded() -> list[Record]:
     return sorted((read(f) for f in files), key=lambda r: (house.reading_order(r.id), r.folder.name))
 
 
-def check(record: Record, grid: Mapping[str, Sequence] | None) -> None:
+def keys_of(grid: Grid) -> list[str]:
+    """The key columns of a grid, in order."""
+    return list(_blocks(grid)[0])
+
+
+def cells(name: str, keys: Sequence[str], grid: Grid) -> dict[tuple[str, ...], None]:
+    """The rows that a grid declares, as text: a CSV does not know 0.10 from 0.1 nor 1 from 1.0.
+
+    Parameters
+    ----------
+    name
+        The artefact, for the error.
+    keys
+        The order of the key columns.
+
+    Raises
+    ------
+    HollowRecord
+        If the grid has other keys.
+    CompanionError
+        If its blocks overlap.
+    """
+    found: dict[tuple[str, ...], None] = {}
+    for block in _blocks(grid):
+        if sorted(block) != sorted(keys):
+            declared = ", ".join(block)
+            raise HollowRecord(f"{name}: keys are {', '.join(keys)}, its settings declare {declared}")
+        new = dict.fromkeys(itertools.product(*([_text(v) for v in block[key]] for key in keys)))
+        if twice := next((cell for cell in new if cell in found), None):
+            raise CompanionError(f"{name}: two blocks of its grid declare {twice}")
+        found |= new
+    return found
+
+
+def check_cells(name: str, keys: Sequence[str], frame: pd.DataFrame, want: Collection[tuple]) -> None:
+    """Refuse a frame whose rows are not those of :func:`cells`.
+
+    Raises
+    ------
+    HollowRecord
+        With the number of missing or surplus rows and the first one.
+    """
+    have = dict.fromkeys(tuple(_text(v) for v in row) for row in frame[list(keys)].itertuples(index=False))
+    if lacking := [cell for cell in want if cell not in have]:
+        raise HollowRecord(f"{name}: {len(lacking)} of {len(want)} cells missing, first {lacking[0]}")
+    if extra := [cell for cell in have if cell not in want]:
+        raise HollowRecord(f"{name}: {len(extra)} cells its settings do not declare, first {extra[0]}")
+
+
+def check(record: Record, grid: Grid | None) -> None:
     """Refuse a hollow record: rows missing or doubled, measurements missing, files missing.
 
     Parameters
     ----------
     grid
-        For each key column the values it must take; rows must be their full product. None checks only what
-        the record says of itself.
+        What the rows must be, see :func:`cells`. None checks only what the record says of itself.
 
     Raises
     ------
@@ -206,25 +258,15 @@ def check(record: Record, grid: Mapping[str, Sequence] | None) -> None:
     if frame.duplicated(record.keys).any():
         raise HollowRecord(f"{record.id}: rows are doubled on {', '.join(record.keys)}")
     if grid is not None:
-        _check_grid(record, frame, grid)
+        check_cells(record.id, record.keys, frame, cells(record.id, record.keys, grid))
     if record.alt:
         for suffix in ("svg", "png"):
             if not record.file(suffix).is_file():
                 raise HollowRecord(f"{record.id}: {record.id}.{suffix} is missing")
 
 
-def _check_grid(record: Record, frame: pd.DataFrame, grid: Mapping[str, Sequence]) -> None:
-    if sorted(grid) != sorted(record.keys):
-        raise HollowRecord(
-            f"{record.id}: keys are {', '.join(record.keys)}, its settings declare {', '.join(grid)}"
-        )
-    # Compared as text: a CSV does not know 0.10 from 0.1 nor 1 from 1.0.
-    want = set(itertools.product(*([_text(v) for v in grid[key]] for key in record.keys)))
-    have = {tuple(_text(v) for v in row) for row in frame[record.keys].itertuples(index=False)}
-    if lacking := sorted(want - have):
-        raise HollowRecord(f"{record.id}: {len(lacking)} of {len(want)} cells missing, first {lacking[0]}")
-    if extra := sorted(have - want):
-        raise HollowRecord(f"{record.id}: {len(extra)} cells its settings do not declare, first {extra[0]}")
+def _blocks(grid: Grid) -> Sequence[Mapping[str, Sequence]]:
+    return [grid] if isinstance(grid, Mapping) else grid
 
 
 def _text(value: Any) -> str:

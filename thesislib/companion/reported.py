@@ -33,7 +33,8 @@ def beside(frame: pd.DataFrame, reported: pd.DataFrame, stands_for: Mapping[str,
     ----------
     frame
         A run's tidy frame with ``dataset``, ``metric``, ``value`` and any of ``model``, ``setting``,
-        ``method``. Rows that agree on these are repeats (seeds): their mean and standard deviation are shown.
+        ``method``. Rows that agree on these are repeats (seeds): their mean and standard deviation are shown,
+        without missing values.
     reported
         As :func:`read` gives it.
     stands_for
@@ -44,14 +45,19 @@ def beside(frame: pd.DataFrame, reported: pd.DataFrame, stands_for: Mapping[str,
     DataFrame
         Columns ``dataset``, ``who``, ``metric``, ``reported``, ``source``, ``repeated``, ``sd``, ``run on``
         and ``difference``: a number where the data set is the thesis's, else a sentence. Rows of either side
-        without a partner stay, with the other side empty.
+        without a partner stay, with the other side empty. Pairs come first, in the order of the reported
+        rows, then this run's others, then the others reported.
     """
 
     who = [c for c in WHO if c in frame.columns]
+    frame = frame.assign(**{c: frame[c].astype(object).fillna("") for c in who})  # or grouping drops rows
     ours = frame.groupby(["dataset", *who], sort=False)["value"].agg(["mean", "std"]).reset_index()
-    ours["run on"] = ours["dataset"]
+    ours["run on"], ours["row"] = ours["dataset"], range(len(ours))
     ours["dataset"] = ours["dataset"].map(lambda name: stands_for.get(name, name))
-    both = reported.merge(ours, on=["dataset", *who], how="outer", sort=False)
+    theirs = reported.assign(line=range(len(reported)))
+    both = theirs.merge(ours, on=["dataset", *who], how="outer", indicator="side")
+    both["side"] = both["side"].map({"both": 0, "right_only": 1, "left_only": 2}).astype(int)
+    both = both.sort_values(["side", "line", "row"], kind="stable", ignore_index=True)
     both["who"] = [
         ", ".join(row[c] for c in WHO[:-1] if isinstance(row.get(c), str) and row[c])
         for row in both.to_dict("records")

@@ -64,26 +64,34 @@ def run(chapter: Chapter, profile: str, values: dict[str, Any], *, force: bool =
     target = runs.folder(chapter, settings, book=True)
     if not force and up_to_date(chapter, settings, target):
         return target, False
+    log = target.parent / f"{target.name}.log"
+    with fresh(target) as part:
+        try:
+            _execute(chapter, settings, part, log)
+            gate(chapter, settings, part)
+        except CompanionError as error:
+            notebook = part / f"{chapter.slug}.ipynb"
+            if notebook.exists():
+                shutil.copy(notebook, log.with_suffix(".failed.ipynb"))
+            raise CompanionError(f"{error}; log: {_short(log)}") from None
+    log.with_suffix(".failed.ipynb").unlink(missing_ok=True)
+    return target, True
+
+
+@contextlib.contextmanager
+def fresh(target: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `target` if its block ends well, and goes if it does not."""
     _sweep(target)
     part = target.parent / f".{target.name}.{os.getpid()}.part"
-    log = target.parent / f"{target.name}.log"
     try:
         part.mkdir(parents=True)
     except OSError as error:
         raise CompanionError(f"cannot write to {target.parent}: {error.strerror}") from None
     try:
-        _execute(chapter, settings, part, log)
-        gate(chapter, settings, part)
+        yield part
         _replace(part, target)
-    except CompanionError as error:
-        notebook = part / f"{chapter.slug}.ipynb"
-        if notebook.exists():
-            shutil.copy(notebook, log.with_suffix(".failed.ipynb"))
-        raise CompanionError(f"{error}; log: {_short(log)}") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    log.with_suffix(".failed.ipynb").unlink(missing_ok=True)
-    return target, True
 
 
 def gate(chapter: Chapter, settings: ChapterSettings, folder: Path) -> None:

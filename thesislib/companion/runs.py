@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,22 @@ def declared(chapter: Chapter) -> dict[str, Any]:
     return cell
 
 
-def settle(chapter: Chapter, profile: str, values: dict[str, Any]) -> ChapterSettings:
+def settle(chapter: Chapter, profile: str, values: dict[str, Any], *, every: bool = False) -> ChapterSettings:
     """The settings a run would have: refused here, before anything is executed, if something is wrong.
+
+    Parameters
+    ----------
+    every
+        Accept every field of the settings, and not only what the notebook's parameters cell names.
 
     Raises
     ------
     CompanionError
         Unknown name, wrong type or impossible value, with what would do.
     """
-    names = declared(chapter)
+    names = (
+        [f.name for f in dataclasses.fields(_profiles(chapter)[PROFILES[0]])] if every else declared(chapter)
+    )
     if unknown := sorted(set(values) - set(names)):
         lines = [f"{name} ({_accepted(chapter, name)})" for name in names if name != "profile"]
         raise CompanionError(
@@ -67,12 +75,16 @@ def changes(chapter: Chapter, settings: ChapterSettings) -> dict[str, Any]:
     return {name: value for name, value, default in pairs if value != default}
 
 
-def folder(chapter: Chapter, settings: ChapterSettings, *, book: bool) -> Path:
-    """Where a run's results go: ``_build/<profile>/<slug>`` for the book, else ``runs/<hash>``."""
+def folder(chapter: Chapter, settings: ChapterSettings, *, book: bool, only: Sequence[str] = ()) -> Path:
+    """Where a run's results go: ``_build/<profile>/<slug>`` for the book, else ``runs/<hash>``.
+
+    The hash covers chapter, profile, changes and, of a run without its notebook, the artefacts in `only`.
+    """
     changed = changes(chapter, settings)
     if book and not changed:
         return house.root() / "_build" / settings.profile / chapter.slug
-    text = json.dumps([chapter.name, settings.profile, changed], sort_keys=True, default=list)
+    parts = [chapter.name, settings.profile, changed, *([only] if only else [])]
+    text = json.dumps(parts, sort_keys=True, default=list)
     return house.root() / "runs" / f"{chapter.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 

@@ -18,6 +18,13 @@ IDX_FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+FACES = (
+    *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique"),
+    *("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic"),
+    *("DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique", "DejaVuSansMono-BoldOblique"),
+    *("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
+)
+FONTS = tuple(f"mpl-data/fonts/ttf/{face}.ttf" for face in FACES)
 
 
 class DatasetError(ValueError):
@@ -48,6 +55,8 @@ class Entry:
         What the content has to amount to; a loader refuses anything else.
     package : str
         The package that ships an embedded set; empty if the files are the user's to provide.
+    drawn_by : str
+        The module beside this one that draws the set with those files; empty if they hold it as it is.
     """
 
     name: str
@@ -59,6 +68,7 @@ class Entry:
     chapters: tuple[int, ...]
     counts: Mapping[str, int] = field(default_factory=dict)
     package: str = ""
+    drawn_by: str = ""
 
     @property
     def origin(self) -> str:
@@ -78,7 +88,7 @@ class Entry:
         return self.place() is not None
 
     def place(self) -> Path | None:
-        """The file or folder that holds it, or None where a file is missing."""
+        """The file or folder that holds it, or that draws it; None where a file is missing."""
         if self.package:
             spec = find_spec(self.package)  # finds the folder without the cost of importing the package
             base = Path(spec.submodule_search_locations[0]) if spec else None
@@ -87,7 +97,8 @@ class Entry:
         if base is None:
             return None
         if len(self.files) > 1:
-            return base / self.path if all((base / file).is_file() for file in self.files) else None
+            holds = Path(__file__).with_name(self.drawn_by) if self.drawn_by else base / self.path
+            return holds if all((base / file).is_file() for file in self.files) else None
         found = [base / self.files[0], (base / self.files[0]).with_suffix("")]  # NAME.bz2 or NAME
         return next((path for path in found if path.is_file()), None)
 
@@ -116,6 +127,23 @@ def _archives(
     counts = {"test images": images, "rows of pixels": side, "channels": 3, "classes": classes}
     return Entry(
         name, ("images",), size, (f"{name}/train.npz", f"{name}/test.npz"), terms, get, chapters, counts
+    )
+
+
+def _glyphs(name: str, train: int, test: int, side: int, classes: int, chapters: tuple[int, ...]) -> Entry:
+    """Entry of a set drawn from matplotlib's fonts; what it looks like is said in glyphs.py."""
+    size = f"{train:,} + {test:,}, {side} × {side} colour, {classes} classes"
+    counts = {
+        "train images": train,
+        "test images": test,
+        "rows of pixels": side,
+        "channels": 3,
+        "classes": classes,
+    }
+    terms = "DejaVu and STIX fonts: free to use, under the Bitstream Vera licence and the STIX licence"
+    get = "is drawn from fonts that come with matplotlib"
+    return Entry(
+        name, ("images",), size, FONTS, terms, get, chapters, counts, "matplotlib", drawn_by="glyphs.py"
     )
 
 
@@ -153,6 +181,8 @@ ENTRIES = (
         (6,),
         package="sklearn",
     ),
+    _glyphs("glyphs", 2_000, 600, 16, 10, (2,)),
+    _glyphs("glyphs_many", 3_200, 800, 24, 40, (2,)),
     Entry(
         "mnist",
         ("images",),

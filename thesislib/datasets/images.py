@@ -11,6 +11,7 @@ from PIL import Image
 
 from thesislib.datasets.catalogue import IDX_FILES, DatasetError
 from thesislib.datasets.content import ARCHIVES, SPLITS, fingerprint, hidden, image_files, layout, read_npz
+from thesislib.datasets.glyphs import PRESETS, draw
 from thesislib.datasets.places import locate
 
 GREY, COLOUR = ("1", "L", "LA"), ("P", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -70,8 +71,9 @@ def load_images(name_or_path: str | os.PathLike) -> Images:
     Parameters
     ----------
     name_or_path : str or path
-        ``"digits"`` needs nothing; ``"mnist"``, ``"cifar10"``, ``"cifar100"`` and ``"tiny_imagenet18"`` are
-        read from ``THESISLIB_DATA``. Or a folder of your own with
+        ``"digits"``, ``"glyphs"`` and ``"glyphs_many"`` need nothing; ``"mnist"``, ``"cifar10"``,
+        ``"cifar100"`` and ``"tiny_imagenet18"`` are read from ``THESISLIB_DATA``. Or a folder of your own
+        with
 
         - ``train.npz`` and ``test.npz``, each with ``images`` (uint8, shape (n, height, width) or
           (n, height, width, channels)), ``labels`` (integers from 0) and, if you like, ``classes`` (names);
@@ -97,6 +99,8 @@ def load_images(name_or_path: str | os.PathLike) -> Images:
     found = locate(name_or_path, "images")
     if found.name == "digits" and found.entry:
         parts = _digits()
+    elif found.entry and found.entry.drawn_by:
+        parts = draw(PRESETS[found.name])
     else:
         parts = {"idx": _idx, "npz": _npz, "tree": _tree}[layout(found.path)](found.path)
     images = Images(found.name, *parts, fingerprint=fingerprint(name_or_path))

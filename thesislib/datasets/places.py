@@ -83,7 +83,7 @@ def locate(name_or_path: str | os.PathLike, kind: str | None = None) -> Found:
 
 def _missing(entry: Entry) -> str:
     if entry.package:
-        return f"{entry.name}: {entry.package} does not ship {entry.files[0]} here; install scikit-learn anew"
+        return f"{entry.name} {entry.get}, and that is not here or not whole: install it anew"
     if not os.environ.get(VARIABLE):
         return f"{entry.name}: set {VARIABLE} to the folder that holds {entry.path}; {entry.get}"
     base = Path(os.environ[VARIABLE])

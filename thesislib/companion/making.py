@@ -1,0 +1,106 @@
+"""How a frame becomes a record, be it a notebook's or that of an experiment run alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thesislib.companion import provenance, records, runs
+from thesislib.companion.house import Chapter, CompanionError
+from thesislib.companion.records import Grid, Record
+from thesislib.settings import ChapterSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from thesislib.evidence import Claim
+
+SPREAD = (
+    "same numbers on the same machine; elsewhere rounding may differ in the last digits, and wall times will"
+)
+
+
+def origin(chapter: Chapter, settings: ChapterSettings, inputs: str) -> dict[str, Any]:
+    """Provenance of a run that starts now; `inputs` is the hash by which it will be known as stale."""
+    return {
+        **provenance.git_state(),
+        "inputs": inputs,
+        "files": provenance.method_files(chapter),
+        "data": provenance.data_prints(settings.dataset),
+        "versions": provenance.versions(chapter),
+        "machine": provenance.machine(),
+        "device": settings.device,
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def grid_of(chapter: Chapter, settings: ChapterSettings, identity: str) -> Grid:
+    """The grid that a chapter's settings declare for an artefact.
+
+    Raises
+    ------
+    CompanionError
+        If the artefact is not the chapter's, or its grid is not declared.
+    """
+    if identity not in {a.id for a in chapter.artefacts}:
+        raise CompanionError(f"{identity} is no artefact of {chapter.name}")
+    grids = importlib.import_module(f"thesislib.{chapter.package}.settings").grids(settings)
+    if identity not in grids:
+        raise CompanionError(f"{identity}: grids() in {chapter.package}/settings.py does not name it")
+    return grids[identity]
+
+
+def claims_of(chapter: Chapter, identity: str) -> tuple[Claim, ...]:
+    """The claims that a chapter attaches to an artefact."""
+    return tuple(importlib.import_module(f"thesislib.{chapter.package}.claims").CLAIMS.get(identity, ()))
+
+
+def decided(chapter: Chapter, identity: str, frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """An artefact's claims as its frame decides them."""
+    return [dataclasses.asdict(claim.decide(frame)) for claim in claims_of(chapter, identity)]
+
+
+def record_of(
+    chapter: Chapter,
+    settings: ChapterSettings,
+    identity: str,
+    frame: pd.DataFrame,
+    *,
+    provenance: dict[str, Any],
+    folder: Path,
+    claims: list[dict[str, Any]],
+    dataset: tuple[str, ...] | None = None,
+    alt: str = "",
+    spread: str = SPREAD,
+    stands_for: dict[str, str] | None = None,
+    same_as: str | None = None,
+) -> Record:
+    """A frame's record, not written yet; the arguments are those of :class:`Record` and ``Page.record``."""
+    keys = records.keys_of(grid_of(chapter, settings, identity))
+    return Record(
+        id=identity,
+        profile=settings.profile,
+        dataset=list(settings.dataset if dataset is None else dataset),
+        keys=keys,
+        values=[c for c in frame.columns if c not in keys],
+        rows=0,
+        sha256="",
+        claims=claims,
+        settings=plain(dataclasses.asdict(settings)),
+        parameters=plain(runs.changes(chapter, settings)),
+        seeds=list(settings.seeds()),
+        alt=alt,
+        spread=spread,
+        provenance=provenance,
+        stands_for=stands_for or {},
+        same_as=same_as,
+        folder=folder,
+    )
+
+
+def plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings as JSON holds them."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
