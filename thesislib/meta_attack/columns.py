@@ -1,0 +1,224 @@
+"""The columns of the chapter's tables: for each data set its victim, source models and the methods' settings.
+
+Sizes are the thesis's where the data are the thesis's own; ``REDUCED`` has what two cores can train and query
+in hours on the same data, and small networks for the small pictures that stand in on a laptop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from thesislib.meta_attack.column import TARGETED, UNTARGETED, Column, Learning, Network
+from thesislib.meta_attack.reptile import Reptile
+from thesislib.recipe import Recipe
+
+# ---- the thesis's sizes
+
+_MNIST = Recipe(epochs=50, batch=100, lr=0.01, nesterov=True, weight_decay=1e-6)
+_CIFAR = Recipe(
+    epochs=250,
+    batch=128,
+    lr=0.01,
+    nesterov=True,
+    weight_decay=1e-6,
+    schedule="steps",
+    milestones=(150,),
+    pad=4,
+    flip=True,
+    keep_best=True,
+)
+_COLOUR_REPTILE = Reptile(steps=20_368, batch=640, outer_lr=1.0, every=8)
+
+
+def _like(names: str, recipe: Recipe, width: float = 1.0, noise: float = 0.0) -> tuple[Network, ...]:
+    return tuple(Network(name, width, recipe, noise) for name in names.split())
+
+
+_MNIST_OPTIONS = (
+    ("Bandits", "", "tile", 14),
+    ("Bandits", UNTARGETED, "eps", 2.0),
+    ("Bandits", TARGETED, "eps", 3.0),
+    ("FW-black", UNTARGETED, "eps", 2.0),
+    ("FW-black", TARGETED, "eps", 3.0),
+    ("Decision boundary", UNTARGETED, "l2_goal", 2.0),
+    ("Decision boundary", TARGETED, "l2_goal", 3.0),
+    ("Opt-attack", UNTARGETED, "l2_goal", 2.0),
+    ("Opt-attack", TARGETED, "l2_goal", 3.0),
+)
+
+_TANH = tuple(
+    (method, "", "variable", "tanh") for method in ("Meta attack", "Meta transfer", "ZOO", "AutoZOOM")
+)
+_META = ("Meta attack", "Meta transfer")
+_CIFAR_OPTIONS = (
+    *_TANH,
+    *(
+        (method, "", name, value)
+        for method in _META
+        for name, value in (("q", 125), ("m", 3), ("beta", 0.01))
+    ),
+    *((method, UNTARGETED, "max_steps", 100) for method in _META),
+    ("Bandits", UNTARGETED, "eps", 0.5),
+    ("Bandits", TARGETED, "eps", 1.0),
+    ("FW-black", UNTARGETED, "eps", 0.5),
+    ("FW-black", TARGETED, "eps", 1.0),
+    ("Decision boundary", UNTARGETED, "l2_goal", 0.5),
+    ("Decision boundary", TARGETED, "l2_goal", 1.0),
+    ("Opt-attack", UNTARGETED, "l2_goal", 0.5),
+    ("Opt-attack", TARGETED, "l2_goal", 1.0),
+)
+_TINY_OPTIONS = (
+    *_TANH,
+    *((method, "", name, value) for method in _META for name, value in (("q", 500), ("m", 3), ("sides", 2))),
+    *(
+        (method, goal, "beta", beta)
+        for method in _META
+        for goal, beta in ((UNTARGETED, 0.006), (TARGETED, 0.01))
+    ),
+    *((method, UNTARGETED, "max_steps", 100) for method in _META),
+    ("ZOO", "", "lr", 0.002),
+    ("AutoZOOM", "", "lr", 0.002),
+    *_CIFAR_OPTIONS[-8:],
+)
+_DIGITS_OPTIONS = (("Meta attack", "", "q", 40), *_MNIST_OPTIONS[1:])
+_GLYPHS_OPTIONS = (*_TANH, *_CIFAR_OPTIONS[-8:])
+_MANY_OPTIONS = _GLYPHS_OPTIONS
+
+THESIS: dict[str, Column] = {
+    "mnist": Column(
+        stands_for="mnist",
+        victim=Network("Net4", 1.0, _MNIST),
+        learning=Learning(size=28, sources=_like("LeNet5 Net2 Net3", _MNIST), reptile=Reptile()),
+        chunk=48,
+        options=_MNIST_OPTIONS,
+    ),
+    "cifar10": Column(
+        stands_for="cifar10",
+        victim=Network("ResNet18", 1.0, _CIFAR),
+        learning=Learning(size=32, sources=_like("VGG13 VGG16 GoogLeNet", _CIFAR), reptile=_COLOUR_REPTILE),
+        partner="tiny_imagenet18",
+        options=_CIFAR_OPTIONS,
+    ),
+    # No recipe of the tiny-ImageNet networks was released; this is CIFAR10's.
+    "tiny_imagenet18": Column(
+        stands_for="tiny_imagenet",
+        victim=Network("ResNet34", 1.0, _CIFAR),
+        learning=Learning(size=64, sources=_like("VGG13 VGG16 ResNet18", _CIFAR), reptile=_COLOUR_REPTILE),
+        enough=0.6,
+        partner="cifar10",
+        options=_TINY_OPTIONS,
+    ),
+}
+
+# ---- the same data on two cores: shorter trainings, narrower networks, less meta-training
+
+_SHORT = {"nesterov": True, "schedule": "one-cycle"}
+_NARROW = Recipe(epochs=8, batch=128, lr=0.1, weight_decay=5e-4, pad=4, flip=True, **_SHORT)
+_TINY = Recipe(epochs=30, batch=64, lr=0.1, weight_decay=5e-4, pad=6, flip=True, **_SHORT)
+
+REDUCED: dict[str, Column] = {
+    "mnist": replace(
+        THESIS["mnist"],
+        victim=Network("Net4", 1.0, Recipe(epochs=6, batch=100, lr=0.05, **_SHORT)),
+        learning=Learning(
+            size=28,
+            sources=(
+                Network("LeNet5", 1.0, Recipe(epochs=10, batch=100, lr=0.05, **_SHORT)),
+                Network("Net2", 1.0, Recipe(epochs=2, batch=100, lr=0.05, **_SHORT)),
+                Network("Net3", 1.0, Recipe(epochs=2, batch=100, lr=0.05, **_SHORT)),
+            ),
+            few=500,
+            reptile=Reptile(steps=400, batch=100, outer_lr=1.0, target=0.70, every=10),
+        ),
+    ),
+    "cifar10": replace(
+        THESIS["cifar10"],
+        victim=Network("ResNet18", 0.25, _NARROW),
+        learning=Learning(
+            size=32,
+            sources=_like("VGG13 VGG16", _NARROW, 0.25) + _like("GoogLeNet", _NARROW, 0.125),
+            images=3000,
+            few=500,
+            reptile=Reptile(steps=200, batch=64, outer_lr=1.0, target=0.75, every=10),
+        ),
+    ),
+    "tiny_imagenet18": replace(
+        THESIS["tiny_imagenet18"],
+        victim=Network("ResNet18", 0.25, _TINY),
+        learning=Learning(
+            size=64,
+            sources=_like("VGG11 VGG13 VGG16", _TINY, 0.125),
+            images=3000,
+            few=300,
+            reptile=Reptile(steps=100, batch=64, outer_lr=1.0, target=0.85, every=10),
+        ),
+    ),
+}
+
+# ---- stand-ins for a laptop
+
+_GLYPHS = Recipe(epochs=8, batch=64, lr=0.1, weight_decay=5e-4, **_SHORT)
+_DIGITS = Recipe(epochs=20, batch=64, lr=0.03, **_SHORT)
+
+STAND_INS: dict[str, Column] = {
+    "digits": Column(
+        stands_for="mnist",
+        victim=Network("Net4", 0.25, _DIGITS),
+        learning=Learning(
+            size=20,
+            sources=_like("LeNet5", _DIGITS) + _like("Net2 Net3", _DIGITS, 0.25),
+            width=0.5,
+            images=1442,
+            few=200,
+            reptile=Reptile(steps=60, batch=64, outer_lr=1.0, every=10),
+        ),
+        options=_DIGITS_OPTIONS,
+    ),
+    "glyphs": Column(
+        stands_for="cifar10",
+        victim=Network("ResNet18", 0.125, _GLYPHS, noise=0.05),
+        learning=Learning(
+            size=16,
+            sources=_like("VGG11 VGG13 VGG16", _GLYPHS, 0.125, noise=0.05),
+            width=0.25,
+            images=2000,
+            few=100,
+            reptile=Reptile(steps=60, batch=64, outer_lr=1.0, every=10),
+        ),
+        partner="glyphs_many",
+        options=_GLYPHS_OPTIONS,
+    ),
+    "glyphs_many": Column(
+        stands_for="tiny_imagenet",
+        victim=Network("VGG13", 0.125, _GLYPHS, noise=0.05),
+        learning=Learning(
+            size=24,
+            sources=_like("VGG11 VGG16 ResNet18", _GLYPHS, 0.125, noise=0.05),
+            width=0.25,
+            images=2000,
+            few=100,
+            reptile=Reptile(steps=40, batch=64, outer_lr=1.0, every=10),
+        ),
+        enough=0.6,
+        partner="glyphs",
+        options=_MANY_OPTIONS,
+    ),
+}
+
+
+def column_of(dataset: str, *, reduced: bool) -> Column:
+    """The column of a data set; of the user's own (a path), that of the digits or the glyphs.
+
+    Raises
+    ------
+    ValueError
+        If a path has images that no meta attacker takes even after resizing.
+    """
+    known = STAND_INS | (REDUCED if reduced else THESIS)
+    if dataset in known:
+        return known[dataset]
+    from thesislib.datasets import load_images
+
+    grey = load_images(dataset).train_images.shape[-1] == 1
+    template = STAND_INS["digits" if grey else "glyphs"]
+    return replace(template, stands_for=dataset, partner="")
