@@ -150,14 +150,17 @@ class Attempt:
         self._skipped = self._predicted != goal.labels
         self.live = everyone[~self._skipped]
         self.loss = objective(logp, goal)
-        self._note(0)
+        self.note(0)
 
     def ask(self, images: Tensor, owner: Tensor) -> Tensor:
         """Losses of query images, shape (n,), counted for their owners; no success is looked for."""
         return self.objective(self.meter.ask(images, owner), self.goal[owner])
 
-    def affordable(self, cost: int) -> Tensor:
-        """The images still under attack that can pay for `cost` more queries; the others end here."""
+    def affordable(self, cost: int | Tensor) -> Tensor:
+        """The images still under attack that can pay for `cost` more queries; the others end here.
+
+        A tensor holds the cost of each that is under attack.
+        """
         self.live = self.live[self.meter.left()[self.live] >= cost]
         return self.live
 
@@ -185,7 +188,7 @@ class Attempt:
         self.loss[live] = self.objective(logp, self.goal[live])
         hit = self.goal[live].reached(logp)
         self.record(images, hit, logp.argmax(1), step)
-        self._note(step)
+        self.note(step)
         if stop:
             self.live = live[~hit]
         return hit
@@ -219,7 +222,8 @@ class Attempt:
             history=tuple(self._history),
         )
 
-    def _note(self, step: int) -> None:
+    def note(self, step: int) -> None:
+        """Add the queries and losses of everyone under attack to the history; `check` does so by itself."""
         rows = self.live
         self._history.append((step, rows, self.meter.counts[rows], self.loss[rows]))
 

@@ -66,6 +66,7 @@ class AutoEncoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.decoder(self.encoder(images))
 
+    @torch.no_grad()
     def perturbation(self, latent: Tensor) -> Tensor:
         """Latent vectors, shape (n, channels, side, side), to perturbations of the images' shape.
 

@@ -119,13 +119,13 @@ _TINY = Recipe(epochs=30, batch=64, lr=0.1, weight_decay=5e-4, pad=6, flip=True,
 REDUCED: dict[str, Column] = {
     "mnist": replace(
         THESIS["mnist"],
-        victim=Network("Net4", 1.0, Recipe(epochs=6, batch=100, lr=0.05, **_SHORT)),
+        victim=Network("Net4", 1.0, Recipe(epochs=5, batch=100, lr=0.05, **_SHORT)),
         learning=Learning(
             size=28,
             sources=(
-                Network("LeNet5", 1.0, Recipe(epochs=10, batch=100, lr=0.05, **_SHORT)),
+                Network("LeNet5", 1.0, Recipe(epochs=8, batch=100, lr=0.05, **_SHORT)),
                 Network("Net2", 1.0, Recipe(epochs=2, batch=100, lr=0.05, **_SHORT)),
-                Network("Net3", 1.0, Recipe(epochs=2, batch=100, lr=0.05, **_SHORT)),
+                Network("Net3", 1.0, Recipe(epochs=1, batch=100, lr=0.05, **_SHORT)),
             ),
             few=500,
             reptile=Reptile(steps=400, batch=100, outer_lr=1.0, target=0.70, every=10),

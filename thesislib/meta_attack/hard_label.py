@@ -80,8 +80,13 @@ class HardLabel:
             self._keep(images[fooled], owner[fooled], answer.argmax(1)[fooled[asked]])
         return fooled, self._alive(owner)
 
+    def forget_unstarted(self) -> None:
+        """Images without any adversarial leave the attack."""
+        self.run.live = self.run.live[self.distance[self.run.live].isfinite()]
+
     def note(self) -> None:
         """End of a step: the trace gets a line."""
+        self._record(torch.zeros_like(self.run.live, dtype=torch.bool))
         self.run.note(self.step)
 
     def result(self) -> AttackResult:
@@ -104,8 +109,9 @@ class HardLabel:
         self.distance[owner[better]] = distance[better]
         self.nearest[owner[better]], self._predicted[owner[better]] = images[better], predicted[better]
         hit = self.distance[self.run.live] <= self.l2_goal
-        self._record(hit)
-        self.run.live = self.run.live[~hit]
+        if hit.any():
+            self._record(hit)
+            self.run.live = self.run.live[~hit]
 
     def _record(self, hit: Tensor) -> None:
         live = self.run.live
