@@ -75,7 +75,7 @@ def fit(
     seed: int = 0,
     checkpoint: str | os.PathLike | None = None,
 ) -> pd.DataFrame:
-    """Train a classifier in place.
+    """Train a classifier in place and leave it in evaluation mode.
 
     All randomness comes from `seed` (initial weights are the caller's, see :func:`seeded`), and PyTorch's
     global generators are left as they were. On a CPU the same call gives the same bytes, interrupted or not.
@@ -154,6 +154,7 @@ def fit(
                 file.save(model, loop.optimiser, rows=rows, best=best)
         if best:
             model.load_state_dict(best)
+        model.eval()
         if team.size > 1:
             dist.barrier()  # whoever reads the checkpoint next finds it whole
     return pd.DataFrame(rows)

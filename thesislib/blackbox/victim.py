@@ -92,9 +92,10 @@ class Victim:
         return torch.cat(scores).clone()  # out of inference mode
 
     def _scores(self, images: Tensor) -> Tensor:
+        shown = images.clone()  # the model may work in place
         if isinstance(self.model, nn.Module) and images.ndim == 4:
-            images = images.contiguous(memory_format=torch.channels_last)
-        scores = self.model(images)
+            shown = shown.contiguous(memory_format=torch.channels_last)
+        scores = self.model(shown)
         if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != len(images):
             found = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise ValueError(f"the victim returned {found} for {len(images)} images, expected (n, classes)")
@@ -141,9 +142,15 @@ class Meter:
 
         Raises
         ------
+        ValueError
+            If there are not as many owners as images.
         BudgetExceeded
             If an image's budget does not cover its queries. Nothing is sent to the model then.
         """
+        if owner.shape != images.shape[:1]:
+            raise ValueError(
+                f"owners of shape {tuple(owner.shape)} for {len(images)} images, expected one each"
+            )
         after = self.counts + torch.bincount(owner, minlength=len(self.counts))
         budget = self.victim.budget
         if budget is not None and (over := after > budget).any():

@@ -141,7 +141,10 @@ class Page:
 
     def settings_table(self) -> None:
         """Show all settings of the run: value, symbol, unit, source."""
-        rows = blocks.settings_rows(self.settings)
+        self.show_table(blocks.settings_rows(self.settings))
+
+    def show_table(self, rows: pd.DataFrame) -> None:
+        """Show a table that is no artefact of the thesis."""
         _display(blocks.table(rows), rows.to_html(index=False, border=0), rows.to_string(index=False))
 
     def _show_kept(

@@ -44,6 +44,8 @@ def estimated(victim: Victim, images: Tensor, goal: Goal, *, h: float = 1e-4) ->
     Parameters and result as for :func:`white_box`, with a :class:`~thesislib.blackbox.victim.Victim` in place
     of the model (thesis, section 2.4.5).
     """
+    if not len(images):
+        return torch.empty_like(images)
     meter = victim.open(images)
 
     def ask(queries: Tensor, owner: Tensor) -> Tensor:

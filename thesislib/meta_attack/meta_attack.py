@@ -129,3 +129,7 @@ class MetaAttack:
             raise ValueError(f"q = {self.q} pixels, but an image has {images[0].numel()}")
         if self.sides not in (1, 2):
             raise ValueError(f"sides = {self.sides}, expected 1 or 2")
+        if self.m < 1 or self.together < 1:
+            raise ValueError(f"m = {self.m}, together = {self.together}, expected at least 1")
+        if self.variable not in VARIABLES:
+            raise ValueError(f"variable = {self.variable!r}, expected one of {', '.join(VARIABLES)}")

@@ -57,8 +57,10 @@ class ZOO:
     ) -> AttackResult:
         """Attack; arguments and errors as :class:`~thesislib.blackbox.attempt.Attempt` has them."""
         size = images[:1].numel()
-        if len(images) and self.q > size:
+        if len(images) and not 1 <= self.q <= size:
             raise ValueError(f"q = {self.q} coordinates, but an image has {size}")
+        if self.variable not in VARIABLES:
+            raise ValueError(f"variable = {self.variable!r}, expected one of {', '.join(VARIABLES)}")
         run = Attempt(victim, images, goal, seed=seed, ids=ids, cost=2 * self.q + 1)
         space = VARIABLES[self.variable]
         flat, delta = images.flatten(1), torch.zeros_like(images).flatten(1)
