@@ -29,6 +29,7 @@ class Case:
     cost: int  # queries of a first step, its check included and the clean image apart
     most: int | None = None  # of its dearest step before a success, if that is another
     hard_label: bool = False  # looks for a start first, and sees no loss
+    refines: bool = False  # goes on after its first success
     drawn: bool = True  # whether the seed matters
     atol: float = 1e-10  # what rounding, other in each batch, makes of an image in double precision
 
@@ -92,10 +93,15 @@ ATTACKS = [  # one line an attack
         "AutoZOOM bilinear",
         AutoZOOM(lr=0.05, max_steps=25, switch=10, refine=5, vectors=3),
         cost=2,
+        refines=True,
         atol=1e-7,
     ),
     Case(
-        "AutoZOOM", AutoZOOM(codec(), lr=0.3, max_steps=25, switch=10, refine=5, vectors=3), cost=2, atol=1e-7
+        "AutoZOOM",
+        AutoZOOM(codec(), lr=0.3, max_steps=25, switch=10, refine=5, vectors=3),
+        cost=2,
+        refines=True,
+        atol=1e-7,
     ),
     Case("Bandits", Bandits(eps=2.0, image_lr=0.2, fd_eta=0.1, exploration=0.1, max_steps=25), cost=3),
     Case("FW-black", FWBlack(eps=2.0, directions=5, lr=0.1, max_steps=20), cost=11),
@@ -138,10 +144,10 @@ def make():
 
 
 class Hook:
-    """An independent count: rows that went through a model."""
+    """An independent witness: how many rows went through a model, and between what values."""
 
     def __init__(self, model):
-        self.model, self.rows = model, 0
+        self.model, self.rows, self.low, self.high = model, 0, 1.0, 0.0
 
     def __enter__(self):
         self.handle = self.model.register_forward_hook(self._count)
@@ -149,6 +155,7 @@ class Hook:
 
     def _count(self, _, inputs, __):
         self.rows += len(inputs[0])
+        self.low, self.high = min(self.low, inputs[0].min().item()), max(self.high, inputs[0].max().item())
 
     def __exit__(self, *_):
         self.handle.remove()

@@ -65,18 +65,14 @@ def test_queries_are_those_an_independent_hook_sees(case, room, hook, goal):
         result = case.attack(Victim(room.model), room.images, goal)
         assert result.spent.sum() == seen.rows
     assert (result.queries <= result.spent).all()
-    assert torch.equal(result.queries[~result.success], result.spent[~result.success])
+    ended = ~result.success | (not case.refines)
+    assert torch.equal(result.queries[ended], result.spent[ended])
     assert (result.spent[result.skipped] == 1).all()
     trace = result.trace()
-    for i in range(len(room.images)):
-        with hook(room.model) as seen:
-            one = torch.tensor([i])
-            case.attack(Victim(room.model), room.images[one], goal[one], ids=[i])
-            assert seen.rows == result.spent[i]
-        if not result.skipped[i]:
-            counted = trace[trace.image == i].queries
-            assert counted.is_monotonic_increasing and counted.iloc[0] == 1
-            assert case.hard_label or result.queries[i].item() in counted.tolist()
+    for i in (~result.skipped).nonzero()[:, 0].tolist():
+        counted = trace[trace.image == i].queries
+        assert counted.is_monotonic_increasing and counted.iloc[0] == 1
+        assert case.hard_label or result.queries[i].item() in counted.tolist()
 
 
 def test_no_image(case, room, hook):
@@ -133,23 +129,24 @@ def test_budgets_are_used_and_kept(case, room, hook, goal, more):
 @pytest.mark.parametrize("goal", GOALS)
 def test_chunks_change_nothing(case, room, goal):
     whole = case.attack(Victim(room.model, chunk=64), room.images, room.goals[goal])
-    for chunk in (1, 7, 10**6):
+    for chunk in (1, 7):
         same(case.attack(Victim(room.model, chunk=chunk), room.images, room.goals[goal]), whole, case.atol)
 
 
 @pytest.mark.parametrize("goal", GOALS)
-def test_an_image_alone_or_in_any_batch(case, room, goal):
+def test_an_image_alone_or_in_any_batch(case, room, hook, goal):
     goal = room.goals[goal]
     whole = case.attack(Victim(room.model), room.images, goal, seed=2)
-    orders = [[8, 6, 4, 2, 0, 1, 3, 5, 7], [5, 1], *([i] for i in range(9))]
-    for order in orders:
+    for order in ([8, 6, 4, 2, 0, 1, 3, 5, 7], [5, 1], *([i] for i in range(9))):
         rows = torch.tensor(order)
-        some = case.attack(Victim(room.model), room.images[rows], goal[rows], seed=2, ids=order)
+        with hook(room.model) as seen:
+            some = case.attack(Victim(room.model), room.images[rows], goal[rows], seed=2, ids=order)
         same(some, whole, case.atol, rows)
+        assert seen.rows == whole.spent[rows].sum()  # so each image's count is its own
 
 
 def test_a_batch_of_single_precision(case, make):
-    # Large steps of the differences: rounding, which differs between batches, must not decide a step.
+    """Batches of eight and of sixteen; on some processors rounding may turn the sign of a slope near zero."""
     changed = {f.name: single(getattr(case.attack, f.name)) for f in dataclasses.fields(case.attack)}
     if "h" in changed:
         changed["h"] = 1e-2
@@ -160,7 +157,11 @@ def test_a_batch_of_single_precision(case, make):
     whole = attack(Victim(model), images, goal)
     assert whole.adversarial.dtype == torch.float32
     for rows in (torch.arange(8), torch.arange(8, 16)):
-        same(attack(Victim(model), images[rows], goal[rows], ids=rows.tolist()), whole, 1e-5, rows)
+        some = attack(Victim(model), images[rows], goal[rows], ids=rows.tolist())
+        alike = (some.adversarial - whole.adversarial[rows]).abs() <= 1e-5
+        assert alike.double().mean() > 0.99
+        assert torch.equal(some.queries, whole.queries[rows])
+        assert torch.equal(some.success, whole.success[rows])
 
 
 def test_the_same_seed_gives_the_same_bytes(case, room):
@@ -173,6 +174,9 @@ def test_victim_images_settings_and_global_generator_are_left_alone(case, room):
     model = copy.deepcopy(room.model).train()
     model[1].eval()
     images = room.images.clone()
+    for field in dataclasses.fields(case.attack):
+        if isinstance(value := getattr(case.attack, field.name), torch.nn.Module):
+            value.eval()
     fields = {f.name: state(getattr(case.attack, f.name)) for f in dataclasses.fields(case.attack)}
     before = {name: t.clone() for name, t in model.state_dict().items()}
     generator = torch.get_rng_state()
@@ -217,6 +221,7 @@ def test_invariants(case, make, hook, seed, victim, targeted, more, border):
     assert (result.l2[failed] == 0).all() and (result.l2[result.success] > 0).all()
     assert (result.queries <= result.spent).all() and (result.spent <= budget).all()
     assert seen.rows == result.spent.sum()
+    assert seen.low >= 0 and seen.high <= 1  # queries are images too
 
 
 def test_pixels_go_up_and_down(case, room):

@@ -115,14 +115,14 @@ def by_loops(model, x0, label, target, setting):
         (1, {}),
         (1, {"targeted": True, "sides": 2}),
         (1, {"m": 1, "max_steps": 4}),  # before the first map, the first q pixels
-        (1, {"fine_tune_until": 6, "q": 30}),
+        (1, {"fine_tune_until": 6, "q": 30, "max_steps": 10}),
         (3, {"variable": "tanh", "beta": 0.1}),
         (3, {"variable": "tanh", "sides": 2, "targeted": True, "m": 2}),
     ],
     ids=str,
 )
 def test_every_query_and_map_is_that_of_the_loops(small, channels, options):
-    model, images, labels, attacker = small(channels)
+    model, images, labels, attacker = small(channels, n=2)
     options = {"beta": 0.05, "q": 12, "m": 3, "max_steps": 12, **options}
     targets = (labels + 1) % 4 if options.pop("targeted", False) else None
     followed = {}
@@ -148,7 +148,7 @@ def test_every_query_and_map_is_that_of_the_loops(small, channels, options):
             rows, _, found = seen[step]
             np.testing.assert_allclose(found[rows.tolist().index(i)], expected, atol=1e-6)
         ends.append(len(maps))
-    assert max(ends) == options["max_steps"]
+    assert min(ends) < max(ends) == options["max_steps"]  # one is fooled on the way, one is not
 
 
 def test_the_map_is_followed_at_the_image_as_it_is(small):

@@ -28,8 +28,7 @@ class AttackResult:
     success : Tensor of bool, shape (n,)
         Whether the goal was reached within the budget.
     skipped : Tensor of bool, shape (n,)
-        Images that had reached the goal at the start (already misclassified). They cost one query and belong
-        in no average.
+        Images that the victim misclassifies as they are. They cost one query and belong in no average.
     queries : Tensor of int64, shape (n,)
         Exact number of queries up to the success, or all that were spent.
     steps : Tensor of int64, shape (n,)
@@ -87,7 +86,7 @@ class AttackResult:
 class Attempt:
     """The bookkeeping of one attack; an attack's loop is written around it.
 
-    On construction every clean image is queried once. Those that have reached the goal already are skipped.
+    On construction every clean image is queried once. Those misclassified as they are, are skipped.
 
     Parameters
     ----------
@@ -125,7 +124,7 @@ class Attempt:
         _check_images(images)
         if len(goal) != len(images):
             raise ValueError(f"{len(goal)} goals for {len(images)} images")
-        ids = range(len(images)) if ids is None else ids
+        ids = range(len(images)) if ids is None else [int(number) for number in ids]
         if len(ids) != len(images):
             raise ValueError(f"{len(ids)} ids for {len(images)} images")
         if victim.budget is not None and victim.budget < 1 + cost:

@@ -71,7 +71,7 @@ def learnt(dataset: str, learning: Learning, kind: str, seed: int) -> dict:
 
 
 def _task(dataset: str, learning: Learning, source: Network, kind: str, seed: int) -> tuple[Task, int]:
-    """Images and maps of one source model, and the queries that each image cost."""
+    """Images and maps of one source model, and the queries that the maps cost."""
     data = images_of(dataset, learning.size)
     model = network(dataset, learning.size, source.name, source.width, source.recipe, source.noise, seed)
     few = kind in ("estimated", "white-box few")

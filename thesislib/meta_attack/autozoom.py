@@ -17,6 +17,8 @@ from thesislib.blackbox.variables import VARIABLES
 if TYPE_CHECKING:
     import pandas as pd
 
+CAP = 1e10  # of the hinge's weight
+
 
 class AutoEncoder(nn.Module):
     """The codec whose decoder maps the small space to perturbations.
@@ -318,5 +320,6 @@ class _Weight:
         c, reached = self.c[rows], self.reached[rows]
         self.high[rows] = high = torch.where(reached, c.minimum(self.high[rows]), self.high[rows])
         self.low[rows] = low = torch.where(reached, self.low[rows], c.maximum(self.low[rows]))
-        self.c[rows] = torch.where(high.isinf(), 10 * c, (low + high) / 2)
+        # Far below the cap the distance has no say any more; squares of slopes must stay finite numbers.
+        self.c[rows] = torch.where(high.isinf(), (10 * c).clamp(max=CAP), (low + high) / 2)
         self.reached[rows] = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from thesislib.meta_attack.column import TARGETED, UNTARGETED, Column, Learning, Network
+from thesislib.meta_attack.column import GOALS, TARGETED, UNTARGETED, Column, Learning, Network
 from thesislib.meta_attack.reptile import Reptile
 from thesislib.recipe import Recipe
 
@@ -34,18 +34,20 @@ def _like(names: str, recipe: Recipe, width: float = 1.0, noise: float = 0.0) ->
     return tuple(Network(name, width, recipe, noise) for name in names.split())
 
 
-_MNIST_OPTIONS = (
-    ("Bandits", "", "tile", 14),
-    ("Bandits", UNTARGETED, "eps", 2.0),
-    ("Bandits", TARGETED, "eps", 3.0),
-    ("FW-black", UNTARGETED, "eps", 2.0),
-    ("FW-black", TARGETED, "eps", 3.0),
-    ("Decision boundary", UNTARGETED, "l2_goal", 2.0),
-    ("Decision boundary", TARGETED, "l2_goal", 3.0),
-    ("Opt-attack", UNTARGETED, "l2_goal", 2.0),
-    ("Opt-attack", TARGETED, "l2_goal", 3.0),
-)
+# The step and the number of pixels of the meta attack decide its L2. Whoever has a radius or a distance to reach gets
+# a quarter more than that L2; whoever has a step gets the one with the fewest queries whose L2 is within a quarter.
+def _radii(untargeted: float, targeted: float) -> tuple[tuple[str, str, str, object], ...]:
+    names = {"Bandits": "eps", "FW-black": "eps", "Decision boundary": "l2_goal", "Opt-attack": "l2_goal"}
+    pairs = ((UNTARGETED, untargeted), (TARGETED, targeted))
+    return tuple((method, goal, name, value) for method, name in names.items() for goal, value in pairs)
 
+
+_MNIST_OPTIONS = (
+    ("AutoZOOM", "", "codec", "bilinear"),
+    ("AutoZOOM", "", "lr", 0.003),
+    ("FW-black", "", "directions", 10),
+    *_radii(2.2, 3.4),
+)
 _TANH = tuple(
     (method, "", "variable", "tanh") for method in ("Meta attack", "Meta transfer", "ZOO", "AutoZOOM")
 )
@@ -58,14 +60,7 @@ _CIFAR_OPTIONS = (
         for name, value in (("q", 125), ("m", 3), ("beta", 0.01))
     ),
     *((method, UNTARGETED, "max_steps", 100) for method in _META),
-    ("Bandits", UNTARGETED, "eps", 0.5),
-    ("Bandits", TARGETED, "eps", 1.0),
-    ("FW-black", UNTARGETED, "eps", 0.5),
-    ("FW-black", TARGETED, "eps", 1.0),
-    ("Decision boundary", UNTARGETED, "l2_goal", 0.5),
-    ("Decision boundary", TARGETED, "l2_goal", 1.0),
-    ("Opt-attack", UNTARGETED, "l2_goal", 0.5),
-    ("Opt-attack", TARGETED, "l2_goal", 1.0),
+    *_radii(0.43, 0.96),
 )
 _TINY_OPTIONS = (
     *_TANH,
@@ -78,11 +73,24 @@ _TINY_OPTIONS = (
     *((method, UNTARGETED, "max_steps", 100) for method in _META),
     ("ZOO", "", "lr", 0.002),
     ("AutoZOOM", "", "lr", 0.002),
-    *_CIFAR_OPTIONS[-8:],
+    *_radii(0.67, 1.8),
 )
-_DIGITS_OPTIONS = (("Meta attack", "", "q", 40), *_MNIST_OPTIONS[1:])
-_GLYPHS_OPTIONS = (*_TANH, *_CIFAR_OPTIONS[-8:])
-_MANY_OPTIONS = _GLYPHS_OPTIONS
+_DIGITS_OPTIONS = (
+    ("Meta attack", "", "q", 40),
+    ("Meta attack", "", "beta", 0.02),
+    *(("ZOO", "", name, value) for name, value in (("q", 40), ("lr", 0.05), ("c", 5.0))),
+    ("FW-black", "", "directions", 10),
+    *_radii(1.9, 3.2),
+)
+_GLYPHS_OPTIONS = (
+    *_TANH,
+    *((method, "", name, value) for method in _META for name, value in (("q", 80), ("beta", 0.04))),
+    *(("ZOO", "", name, value) for name, value in (("q", 64), ("lr", 0.1), ("c", 5.0))),
+    ("AutoZOOM", "", "lr", 0.03),
+    ("FW-black", "", "directions", 10),
+    *_radii(1.4, 2.8),
+)
+_HARD_LABEL = tuple((method, goal) for method in ("Decision boundary", "Opt-attack") for goal in GOALS)
 
 THESIS: dict[str, Column] = {
     "mnist": Column(
@@ -169,7 +177,7 @@ STAND_INS: dict[str, Column] = {
             sources=_like("LeNet5", _DIGITS) + _like("Net2 Net3", _DIGITS, 0.25),
             width=0.5,
             images=1442,
-            few=200,
+            few=100,
             reptile=Reptile(steps=60, batch=64, outer_lr=1.0, every=10),
         ),
         options=_DIGITS_OPTIONS,
@@ -186,6 +194,7 @@ STAND_INS: dict[str, Column] = {
             reptile=Reptile(steps=60, batch=64, outer_lr=1.0, every=10),
         ),
         partner="glyphs_many",
+        dropped=_HARD_LABEL,
         options=_GLYPHS_OPTIONS,
     ),
     "glyphs_many": Column(
@@ -201,7 +210,8 @@ STAND_INS: dict[str, Column] = {
         ),
         enough=0.6,
         partner="glyphs",
-        options=_MANY_OPTIONS,
+        dropped=_HARD_LABEL,
+        options=_GLYPHS_OPTIONS,
     ),
 }
 
@@ -222,3 +232,23 @@ def column_of(dataset: str, *, reduced: bool) -> Column:
     grey = load_images(dataset).train_images.shape[-1] == 1
     template = STAND_INS["digits" if grey else "glyphs"]
     return replace(template, stands_for=dataset, partner="")
+
+
+def hasty(column: Column) -> Column:
+    """The column with next to no training: shows that everything runs (smoke profile), no results."""
+    learning = column.learning
+
+    def short(network: Network) -> Network:
+        return replace(network, recipe=replace(network.recipe, epochs=min(4, network.recipe.epochs)))
+
+    return replace(
+        column,
+        victim=short(column.victim),
+        learning=replace(
+            learning,
+            sources=tuple(map(short, learning.sources)),
+            images=32,
+            few=4,
+            reptile=replace(learning.reptile, steps=2, batch=4, every=1),
+        ),
+    )

@@ -1,4 +1,4 @@
-"""The boundary attack: a random walk along the border of the class (Brendel et al. 2018; thesis, section 2.4.1)."""
+"""The boundary attack: a random walk along a class's border (Brendel et al. 2018; thesis, section 2.4.1)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from thesislib.meta_attack.hard_label import HardLabel, Pool, check_pool, start
 class DecisionBoundary:
     """Start from an adversarial and walk along the border towards the clean image; sees classes only.
 
-    A proposal goes sideways on the sphere around the clean image, then inwards; it is taken if adversarial. Both
-    steps are adapted to their success, as in the original. A step costs one query, every `look`-th two: the point
-    on the sphere is asked too.
+    A proposal goes sideways on the sphere around the clean image, then inwards; it is taken if adversarial.
+    Both steps are adapted to their success, as in the original. A step costs one query, every `look`-th two: the
+    point on the sphere is asked too.
 
     Attributes
     ----------
     l2_goal : float
-        The attack ends at an adversarial so near. With 0 it goes on to the end of the budget (or `max_steps`) and
-        returns the nearest.
+        The attack ends at an adversarial so near. With 0 it goes on to the end of the budget or to `max_steps`
+        and returns the nearest.
     pool : (images, classes), optional
         Where to start: images of other classes, or of the target's. None: uniform noise.
     starts : int
@@ -51,6 +51,18 @@ class DecisionBoundary:
     factor: float = 1.5
     max_steps: int = 100_000
 
+    def __post_init__(self) -> None:
+        for name in ("starts", "look", "window_sideways", "window_inwards"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}, expected at least 1")
+        if self.sideways <= 0 or not 0 < self.inwards < 1 or self.factor <= 1:
+            raise ValueError(
+                f"sideways = {self.sideways}, inwards = {self.inwards}, factor = {self.factor}; expected above 0, "
+                "within (0, 1), above 1"
+            )
+        if self.l2_goal < 0:
+            raise ValueError(f"l2_goal = {self.l2_goal}, expected a distance, or 0 for the nearest")
+
     def __call__(
         self,
         victim: Victim,
@@ -60,6 +72,13 @@ class DecisionBoundary:
         seed: int = 0,
         ids: Sequence[int] | None = None,
     ) -> AttackResult:
+        """Attack; arguments and errors as :class:`~thesislib.blackbox.attempt.Attempt` has them.
+
+        Raises
+        ------
+        ValueError
+            Also if the pool does not suit the images, or has no image of a class that is needed.
+        """
         check_pool(self.pool, images)
         label = HardLabel(victim, images, goal, l2_goal=self.l2_goal, seed=seed, ids=ids)
         start(label, self.pool, self.starts)
@@ -70,22 +89,19 @@ class DecisionBoundary:
             live = label.run.live
             if not len(live):
                 break
-            sphere, proposal = self._proposals(label, live, sideways.size[live], inwards.size[live])
-            look = label.step % self.look == 0
-            fooled, alive = label.fooled(
-                torch.cat((proposal, sphere)) if look else proposal, live.repeat(2) if look else live
-            )
-            n = len(live)
-            inwards.learn(live[alive[:n]], fooled[:n][alive[:n]])
-            if look:
-                sideways.learn(live[alive[n:]], fooled[n:][alive[n:]])
+            points = self._proposals(label, live, sideways.size[live], inwards.size[live])
+            asked = 2 if label.step % self.look == 0 else 1
+            fooled, alive = label.fooled(torch.cat(points[:asked]), live.repeat(asked))
+            parts = zip((inwards, sideways), fooled.chunk(asked), alive.chunk(asked), strict=False)
+            for step, success, there in parts:
+                step.learn(live[there], success[there])
             label.note()
         return label.result()
 
     def _proposals(
         self, label: HardLabel, live: Tensor, sideways: Tensor, inwards: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """A random point on the sphere through the nearest adversarials, and the point inwards of it."""
+        """Proposals inwards of random points on the sphere through the nearest adversarial, and these points."""
         clean, shape = label.run.clean[live].flatten(1), label.nearest[live].shape
         line = label.nearest[live].flatten(1) - clean
         distance = line.norm(dim=1, keepdim=True)
@@ -96,7 +112,7 @@ class DecisionBoundary:
         share = sideways.to(line.dtype)[:, None]
         sphere = (clean + distance * (unit + share * away) / (1 + share**2).sqrt()).clamp(0, 1)
         proposal = clean + (1 - inwards.to(line.dtype)[:, None]) * (sphere - clean)
-        return sphere.view(shape), proposal.clamp(0, 1).view(shape)
+        return proposal.clamp(0, 1).view(shape), sphere.view(shape)
 
 
 class _Step:
@@ -116,6 +132,5 @@ class _Step:
         rate = self.successes[full] / self.uses[full]
         self.size[full[rate > self.high]] *= self.factor
         self.size[full[rate < self.low]] /= self.factor
-        # A step inwards as long as the way would be the clean image itself.
-        self.size.clamp_(max=0.5)
+        self.size.clamp_(max=0.5)  # the whole way inwards would be the clean image
         self.uses[full] = self.successes[full] = 0

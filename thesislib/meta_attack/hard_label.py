@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -67,7 +68,7 @@ class HardLabel:
         fooled : Tensor of bool, shape (n,)
             Whether each reaches the goal. False where it was not asked.
         alive : Tensor of bool, shape (n,)
-            Whether its owner is under attack still. Owners that cannot pay for all their queries leave unasked.
+            Whether its owner is under attack still. An owner that cannot pay for all its queries leaves unasked.
         """
         run = self.run
         cost = torch.bincount(owner, minlength=len(run.clean))
@@ -91,10 +92,12 @@ class HardLabel:
 
     def result(self) -> AttackResult:
         """What came out."""
-        if self.l2_goal == 0:
-            self.run.live = self.distance.isfinite().nonzero().squeeze(1)
-            self._record(self.distance[self.run.live] >= 0)
-        return self.run.result()
+        result = self.run.result()
+        if self.l2_goal > 0:
+            return result
+        found = self.distance.isfinite()
+        predicted = torch.where(found, self._predicted, result.predicted)
+        return replace(result, adversarial=self.nearest, success=found, predicted=predicted)
 
     def _alive(self, owner: Tensor) -> Tensor:
         alive = torch.zeros(len(self.run.clean), dtype=torch.bool, device=owner.device)
@@ -140,17 +143,22 @@ def start(label: HardLabel, pool: Pool | None, starts: int, tolerance: float = 1
         If the pool has other shapes than the images, or no image of a class that is needed.
     """
     run = label.run
-    choices = _candidates(run, pool, starts)
-    longest = max((len(c) for c in choices.values()), default=0)
-    for number in range(longest):
-        rows = [row for row in run.live.tolist() if number < len(choices[row])]
-        if not rows:
-            continue
-        owner = torch.tensor(rows, device=run.clean.device)
-        line = torch.stack([choices[row][number] for row in rows]) - run.clean[owner]
+    check_pool(pool, run.clean)
+    choices = None if pool is None else _choices(run, pool, starts)
+    for number in range(starts):
+        owner = run.live
+        if choices is None:
+            ends = torch.special.ndtr(run.streams.normal(owner, run.clean.shape[1:]))  # uniform
+        else:
+            rows = [row for row in owner.tolist() if number < len(choices[row])]
+            owner = torch.tensor(rows, dtype=torch.int64, device=run.clean.device)
+            ends = pool[0][[choices[row][number] for row in rows]]
+        if not len(owner):
+            break
+        line = ends - run.clean[owner]
         reach = line.flatten(1).double().norm(dim=1)
+        direction = line / shaped(reach.clamp(min=1e-12), line)  # an end may be the image itself
         high = reach.minimum(label.distance[owner])
-        direction = line / reach.to(line.dtype).view(-1, *[1] * (line.ndim - 1))
         fooled, alive = label.fooled(along(run.clean[owner], direction, high), owner)
         go = fooled & alive
         bisect(label, direction[go], owner[go], torch.zeros_like(high[go]), high[go], tolerance)
@@ -189,8 +197,12 @@ def bisect(
 
 def along(clean: Tensor, direction: Tensor, distance: Tensor) -> Tensor:
     """Images at a distance along directions, clipped to [0, 1]."""
-    far = distance.to(clean.dtype).view(-1, *[1] * (clean.ndim - 1))
-    return (clean + far * direction).clamp(0, 1)
+    return (clean + shaped(distance, clean) * direction).clamp(0, 1)
+
+
+def shaped(values: Tensor, like: Tensor) -> Tensor:
+    """Numbers, one for each of the first axes of `like`, so that they multiply it."""
+    return values.to(like.dtype).view(*values.shape, *[1] * (like.ndim - values.ndim))
 
 
 def check_pool(pool: Pool | None, images: Tensor) -> None:
@@ -215,24 +227,18 @@ def check_pool(pool: Pool | None, images: Tensor) -> None:
         raise ValueError("images of the pool leave [0, 1]")
 
 
-def _candidates(run: Attempt, pool: Pool | None, starts: int) -> dict[int, Tensor]:
-    """Starting images of each image under attack, drawn from its stream."""
-    check_pool(pool, run.clean)
-    found = {}
-    for row in run.live.tolist():
-        alone = torch.tensor([row], device=run.clean.device)
-        if pool is None:
-            noise = run.streams.normal(alone, (starts, *run.clean.shape[1:]))[0]
-            found[row] = torch.special.ndtr(noise)  # uniform
-            continue
-        goal, (images, classes) = run.goal[alone], pool
+def _choices(run: Attempt, pool: Pool, starts: int) -> dict[int, list[int]]:
+    """Which of the pool each image under attack starts from, drawn from its stream."""
+    classes, found = pool[1], {}
+    for row in run.live:
+        goal = run.goal[row.view(1)]
         suits = classes != goal.labels if goal.targets is None else classes == goal.targets
         suits = suits.nonzero().squeeze(1)
         if not len(suits):
             wanted = f"but {int(goal.labels)}" if goal.targets is None else f"{int(goal.targets)}"
             raise ValueError(f"the pool has no image of class {wanted}")
-        chosen = run.streams.coordinates(alone, len(suits), starts)[0]
-        found[row] = images[suits[chosen]]
+        chosen = run.streams.coordinates(row.view(1), len(suits), starts)[0]
+        found[int(row)] = suits[chosen].tolist()
     return found
 
 

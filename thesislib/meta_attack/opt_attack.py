@@ -9,21 +9,25 @@ import torch
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Goal, Victim
-from thesislib.meta_attack.hard_label import HardLabel, Pool, along, bisect, check_pool, start
+from thesislib.meta_attack.hard_label import HardLabel, Pool, along, bisect, check_pool, shaped, start
 
 
 @dataclass(frozen=True)
 class OptAttack:
     """Minimise g(theta), the distance of the border along the direction theta; sees classes only.
 
-    A step estimates the gradient of g by differences along random vectors, each of which takes a search for the
-    border, and goes down that gradient as far as it helps. All queries of the searches count.
+    A step estimates the gradient of g by differences along random vectors, each of which takes a search for
+    the border, and goes down that gradient as far as it helps. All queries of the searches count. Whatever
+    adversarial is nearest, on the way down or at the end of a random vector, is where the next step begins.
+
+    Searches are bracketed and ended more coarsely than in the released code, whose values are given below: the
+    same distances for half the queries.
 
     Attributes
     ----------
     l2_goal : float
-        The attack ends at an adversarial so near. With 0 it goes on to the end of the budget (or `max_steps`) and
-        returns the nearest.
+        The attack ends at an adversarial so near. With 0 it goes on to the end of the budget or to `max_steps`
+        and returns the nearest.
     pool : (images, classes), optional
         Where to start: images of other classes, or of the target's. None: uniform noise.
     starts : int
@@ -31,17 +35,18 @@ class OptAttack:
     vectors : int
         Random vectors a step.
     beta : float
-        Length of the differences' step; theta has length one.
+        Length of the differences' step; theta has length one (0.001).
     alpha : float
         Step down the gradient at the start; doubled while it helps, else quartered.
     tries : int
         Doublings, and quarterings, at most in a step.
     least_alpha : float
-        Below it alpha is 1 again and `beta` a tenth.
+        Below it alpha is 1 again and `beta` a tenth, down to a hundredth of the first.
     expand : float
-        First move, as a share of the distance, in the search for the border; doubled until the border is passed.
+        First move, as a share of the distance, in the search for the border (0.01); doubled until the border is
+        passed.
     tolerance : float
-        Where the search ends, as a share of `beta`.
+        Where the search ends, as a share of `beta` (0.002).
     max_steps : int
     """
 
@@ -49,13 +54,20 @@ class OptAttack:
     pool: Pool | None = field(default=None, repr=False, compare=False)
     starts: int = 100
     vectors: int = 10
-    beta: float = 1e-3
+    beta: float = 0.01
     alpha: float = 0.2
     tries: int = 15
     least_alpha: float = 1e-4
-    expand: float = 0.01
-    tolerance: float = 1 / 500
+    expand: float = 1e-3
+    tolerance: float = 0.05
     max_steps: int = 1000
+
+    def __post_init__(self) -> None:
+        for name in ("starts", "vectors", "beta", "alpha", "tries", "expand", "tolerance"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} = {getattr(self, name)}, expected more than 0")
+        if self.l2_goal < 0:
+            raise ValueError(f"l2_goal = {self.l2_goal}, expected a distance, or 0 for the nearest")
 
     def __call__(
         self,
@@ -66,76 +78,70 @@ class OptAttack:
         seed: int = 0,
         ids: Sequence[int] | None = None,
     ) -> AttackResult:
+        """Attack; arguments and errors as :class:`~thesislib.blackbox.attempt.Attempt` has them.
+
+        Raises
+        ------
+        ValueError
+            Also if the pool does not suit the images, or has no image of a class that is needed.
+        """
         check_pool(self.pool, images)
         label = HardLabel(victim, images, goal, l2_goal=self.l2_goal, seed=seed, ids=ids)
-        start(label, self.pool, self.starts)
+        start(label, self.pool, self.starts, tolerance=self.tolerance * self.beta)
         label.forget_unstarted()
         alpha = torch.full_like(label.distance, self.alpha)
         beta = torch.full_like(label.distance, self.beta)
         for label.step in range(1, self.max_steps + 1):
             if not len(label.run.live):
                 break
-            live, theta, g, slope = self._slope(label, beta)
-            self._descend(label, live, theta, g, slope, alpha, beta)
-            small = label.run.live[alpha[label.run.live] < self.least_alpha]
-            alpha[small], beta[small] = 1.0, beta[small] / 10
+            live, theta, slope = self._slope(label, beta)
+            self._descend(label, live, theta, slope, alpha, beta)
+            small = live[alpha[live] < self.least_alpha]
+            alpha[small], beta[small] = 1.0, (beta[small] / 10).clamp(min=self.beta / 100)
             label.note()
         return label.result()
 
-    def _slope(self, label: HardLabel, beta: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Who is alive, the current directions and distances, and the estimated gradients of g there."""
+    def _slope(self, label: HardLabel, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Who is under attack, the current directions, and the estimated gradients of g there."""
         live, k = label.run.live, self.vectors
-        theta = _unit((label.nearest - label.run.clean)[live])
-        size = theta[0].numel()
-        drawn = label.run.streams.directions(live, k, size).view(len(live), k, *theta.shape[1:])
-        step = _shaped(beta[live], drawn)
-        # The current direction is searched along with the others, so that all distances are equally precise.
-        around = torch.cat((theta[:, None], theta[:, None] + step * drawn), dim=1).flatten(0, 1)
-        owner = live.repeat_interleave(k + 1)
+        theta, g = _unit((label.nearest - label.run.clean)[live]), label.distance[live]
+        drawn = label.run.streams.directions(live, k, theta[0].numel()).view(len(live), k, *theta.shape[1:])
+        around = _unit((theta[:, None] + shaped(beta[live], drawn) * drawn).flatten(0, 1))
+        owner = live.repeat_interleave(k)
         found = border(
-            label, _unit(around), owner, label.distance[owner], self.expand, self.tolerance * beta[owner]
+            label, around, owner, g.repeat_interleave(k), self.expand, self.tolerance * beta[owner]
         )
-        found = found.view(len(live), k + 1)
-        kept = torch.isin(live, label.run.live)
-        live, theta, drawn, found = live[kept], theta[kept], drawn[kept], found[kept]
-        rise = (found[:, 1:] - found[:, :1]) / beta[live, None]
-        rise = rise.where(rise.isfinite(), 0)
-        return live, theta, found[:, 0], (_shaped(rise, drawn) * drawn).mean(1)
+        rise = (found.view(-1, k) - g[:, None]) / beta[live, None]
+        rise = rise.where(rise.isfinite(), 0)  # no border that way, or the attack has ended
+        return live, theta, (shaped(rise, drawn) * drawn).mean(1)
 
-    def _descend(self, label, live, theta, g, slope, alpha, beta) -> None:
+    def _descend(
+        self, label: HardLabel, live: Tensor, theta: Tensor, slope: Tensor, alpha: Tensor, beta: Tensor
+    ) -> None:
         """Line search: `label` keeps the nearest adversarial, `alpha` is adapted in place."""
-        improved = torch.zeros_like(live, dtype=torch.bool)
-        for factor, last in ((2.0, False), (0.25, True)):
-            rows = (~improved).nonzero().squeeze(1)
-            for _ in range(self.tries):
-                if last:
-                    alpha[live[rows]] *= factor
-                rows = rows[torch.isin(live[rows], label.run.live)]
-                if not len(rows):
-                    break
-                owner = live[rows]
-                moved = theta[rows] - _shaped(alpha[owner], theta) * slope[rows]
-                better = self._try(label, _unit(moved), owner, self.tolerance * beta[owner])
-                improved[rows] |= better
-                if not last:
-                    alpha[owner[better]] *= factor
-                rows = rows[~better if last else better]
 
-    def _try(self, label: HardLabel, direction: Tensor, owner: Tensor, tolerance: Tensor) -> Tensor:
-        """Whether the border is nearer along a direction than the nearest adversarial; then it is searched for."""
-        before = label.distance[owner]
-        fooled, alive = label.fooled(along(label.run.clean[owner], direction, before - tolerance), owner)
+        def helps(rows: Tensor) -> Tensor:
+            owner = live[rows]
+            moved = _unit(theta[rows] - shaped(alpha[owner], theta) * slope[rows])
+            return self._nearer(label, moved, owner, self.tolerance * beta[owner])
+
+        rows, stuck = torch.arange(len(live), device=live.device), torch.ones_like(live, dtype=torch.bool)
+        for _ in range(self.tries):
+            rows = rows[helps(rows)]
+            stuck[rows] = False
+            alpha[live[rows]] *= 2
+        rows = stuck.nonzero().squeeze(1)
+        for _ in range(self.tries):
+            alpha[live[rows]] /= 4
+            rows = rows[~helps(rows)]
+
+    def _nearer(self, label: HardLabel, direction: Tensor, owner: Tensor, tolerance: Tensor) -> Tensor:
+        """Whether the border is nearer along a direction than anything known; if so it is searched for."""
+        guess = label.distance[owner] - tolerance
+        fooled, alive = label.fooled(along(label.run.clean[owner], direction, guess), owner)
         go = fooled & alive
-        border(
-            label,
-            direction[go],
-            owner[go],
-            before[go] - tolerance[go],
-            self.expand,
-            tolerance[go],
-            known=True,
-        )
-        return label.distance[owner] < before
+        border(label, direction[go], owner[go], guess[go], self.expand, tolerance[go], known=True)
+        return fooled
 
 
 def border(
@@ -187,8 +193,4 @@ def border(
 
 
 def _unit(directions: Tensor) -> Tensor:
-    return directions / _shaped(directions.flatten(1).norm(dim=1), directions)
-
-
-def _shaped(values: Tensor, like: Tensor) -> Tensor:
-    return values.to(like.dtype).view(*values.shape, *[1] * (like.ndim - values.ndim))
+    return directions / shaped(directions.flatten(1).norm(dim=1), directions)

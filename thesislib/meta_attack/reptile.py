@@ -134,11 +134,14 @@ def adapt(attacker: MetaAttacker, images: Tensor, maps: Tensor, steps: int, lr: 
 def step_towards(attacker: MetaAttacker, adapted: Sequence[MetaAttacker], rate: float) -> None:
     """Reptile's outer step, in place: ``theta <- theta + rate * mean(theta' - theta)``.
 
-    Running statistics of the normalisation are no weights and stay.
+    Running statistics of the normalisation, where it has any, are no weights: they become those of the adapted
+    copies, in the mean.
     """
     with torch.no_grad():
         for weight, *others in zip(attacker.parameters(), *(a.parameters() for a in adapted), strict=True):
             weight += rate * (torch.stack(list(others)).mean(0) - weight)
+        for buffer, *others in zip(attacker.buffers(), *(a.buffers() for a in adapted), strict=True):
+            buffer.copy_(torch.stack(list(others)).to(torch.float64).mean(0))
 
 
 def error_of(attacker: MetaAttacker, images: Tensor, maps: Tensor, *, chunk: int = 25) -> float:
