@@ -265,9 +265,9 @@ def extra_2_b(settings: Settings) -> pd.DataFrame:
     for method in (m for m in SEARCH if m in settings.methods_for(dataset, UNTARGETED)):
         base = case_of(settings, dataset, method, UNTARGETED, budget=settings.search_budget)
         for candidate in SEARCH[method]:
-            name, _, value = candidate.partition("=")
-            number = float(value) if "." in value else int(value)
-            case = _changed(base, dict(base.options) | {name: number})
+            name, _, text = candidate.partition("=")
+            value = text if text.isalpha() else float(text) if "." in text else int(text)
+            case = _changed(base, dict(base.options) | {name: value})
             frame = attack_rows(case, range(settings.search_images), held_out=True)
             rows.append(frame.assign(dataset=dataset, method=method, setting=candidate))
     frame = pd.concat(rows, ignore_index=True)

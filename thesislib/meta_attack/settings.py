@@ -244,12 +244,12 @@ NET_LAYERS = {"LeNet5": 5, "Net1": 4, "Net2": 4, "Net3": 4, "Net4": 4, "Net5": 5
 """Layers with weights of each MNIST network."""
 
 SEARCH: dict[str, tuple[str, ...]] = {
-    "Meta attack": ("beta=0.005", "beta=0.01", "beta=0.02", "beta=0.04"),
-    "ZOO": ("lr=0.01", "lr=0.02", "lr=0.04", "c=5.0", "c=0.1"),
-    "AutoZOOM": ("lr=0.01", "lr=0.02", "lr=0.05", "c=1.0", "c=10.0"),
-    "Bandits": ("image_lr=0.05", "image_lr=0.1", "image_lr=0.5", "prior_lr=1.0", "exploration=0.1"),
-    "FW-black": ("lr=0.03", "lr=0.1", "lr=0.3", "directions=10", "momentum=0.9"),
-    "Decision boundary": ("step=0.01",),
-    "Opt-attack": ("alpha=0.2",),
+    "Meta attack": ("beta=0.01", "beta=0.02", "beta=0.04", "q=64"),
+    "ZOO": ("lr=0.01", "lr=0.03", "lr=0.05", "lr=0.1", "c=0.5", "c=5.0"),
+    "AutoZOOM": ("lr=0.003", "lr=0.01", "lr=0.03", "c=1.0", "c=10.0", "codec=autoencoder", "codec=bilinear"),
+    "Bandits": ("image_lr=0.05", "image_lr=0.5", "prior_lr=0.1", "prior_lr=1.0", "exploration=0.1"),
+    "FW-black": ("directions=5", "directions=10", "directions=25", "lr=0.05", "lr=0.2"),
+    "Decision boundary": ("sideways=0.01", "sideways=0.05", "inwards=0.05"),
+    "Opt-attack": ("beta=0.01", "beta=0.001", "vectors=5"),
 }
 """Candidates of the search, one field changed at a time from the setting in use."""
