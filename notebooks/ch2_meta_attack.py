@@ -45,6 +45,8 @@ m = None  # its fine-tuning interval
 beta = None  # its step
 
 # %% tags=["hide-input"]
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -121,7 +123,10 @@ from thesislib.meta_attack.zoo import ZOO
 
 torch.manual_seed(0)
 mine = torch.nn.Sequential(  # any torch.nn.Module from images to logits
-    torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(800, 10)
+    torch.nn.Conv2d(1, 8, 3),
+    torch.nn.ReLU(),
+    torch.nn.Flatten(),
+    torch.nn.Linear(800, 10),
 )
 pictures = torch.rand(6, 1, 12, 12)
 goal = Goal(labels=mine(pictures).argmax(1))
@@ -154,7 +159,9 @@ def reptile_step(attacker, tasks, epsilon, batch, generator):
     for x, g in tasks:
         rows = torch.randperm(len(x), generator=generator)[:batch]
         adapted.append(adapt(attacker, x[rows], g[rows], steps=5, lr=0.01))
-    step_towards(attacker, adapted, epsilon)  # theta + epsilon * mean(theta' - theta)
+    step_towards(
+        attacker, adapted, epsilon
+    )  # theta + epsilon * mean(theta' - theta)
 
 
 # %% [markdown]
@@ -186,21 +193,42 @@ STANDS_FOR = {d: settings.column(d).stands_for for d in settings.dataset}
 def layers_side_by_side(frame):
     """One row a layer, a column of operation and size for each kind of image."""
     text = frame["operation"] + ", to " + frame["output size"].astype(str)
-    table = frame.assign(text=text).pivot(index="layer", columns="dataset", values="text")
-    table = table[["mnist", "cifar10"]].rename(columns={"mnist": "grey, 28 px", "cifar10": "colour, 32 px"})
+    table = frame.assign(text=text).pivot(
+        index="layer", columns="dataset", values="text"
+    )
+    table = table[["mnist", "cifar10"]].rename(
+        columns={"mnist": "grey, 28 px", "cifar10": "colour, 32 px"}
+    )
     total = frame.groupby("dataset")["parameters"].sum()
     table.loc["all"] = [f"{total[d]:,} parameters" for d in ("mnist", "cifar10")]
     return table.reset_index()
 
 
+# %% tags=["hide-input"]
 def layers_as_reported(frame):
     """Output channels and sizes by layer, and the sum of parameters."""
-    rows = frame.rename(columns={"operation": "setting"}).assign(model="meta attacker")
+    rows = frame.rename(columns={"operation": "setting"}).assign(
+        model="meta attacker"
+    )
     rows["method"] = "layer " + rows["layer"].astype(str)
     keys = ["dataset", "model", "setting", "method"]
     long = rows.melt(keys, ["output channels", "output size"], var_name="metric")
-    total = frame.groupby("dataset", as_index=False)["parameters"].sum().rename(columns={"parameters": "value"})
-    return pd.concat([long, total.assign(model="meta attacker", setting="", method="all layers", metric="parameters")])
+    total = (
+        frame.groupby("dataset", as_index=False)["parameters"]
+        .sum()
+        .rename(columns={"parameters": "value"})
+    )
+    return pd.concat(
+        [
+            long,
+            total.assign(
+                model="meta attacker",
+                setting="",
+                method="all layers",
+                metric="parameters",
+            ),
+        ]
+    )
 
 
 # %%
@@ -226,13 +254,21 @@ def networks_side_by_side(frame):
     rows = []
     for name, layers in frame.groupby("network", sort=False):
         words = [f"{r.operation} ({r._4})" for r in layers.itertuples()]
-        rows.append({"network": name, "layers (outputs)": " → ".join(words), "parameters": layers["parameters"].sum()})
+        rows.append(
+            {
+                "network": name,
+                "layers (outputs)": " → ".join(words),
+                "parameters": layers["parameters"].sum(),
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def net4_as_reported(frame):
     """Outputs of the layers of the network that the table most likely shows."""
-    rows = frame[frame["network"] == "Net4"].rename(columns={"output channels": "value", "network": "model"})
+    rows = frame[frame["network"] == "Net4"].rename(
+        columns={"output channels": "value", "network": "model"}
+    )
     method = "layer " + rows["layer"].astype(str)
     return rows.assign(dataset="mnist", method=method, metric="output channels")[
         ["dataset", "model", "method", "metric", "value"]
@@ -250,7 +286,7 @@ page.record(
 
 # %% [markdown]
 # Victims and sources of this run, trained here. On stand-in data they are narrower versions of the thesis's networks
-# ([Settings](#settings)).
+# ([Settings](#ch2-settings)).
 
 
 # %% tags=["hide-input"]
@@ -264,9 +300,9 @@ def accuracies(frame):
 def accuracies_as_reported(frame):
     """Accuracy of the victims."""
     victims = frame[frame["role"] == "victim"]
-    return victims.assign(method="target model", metric="accuracy", value=victims["accuracy"])[
-        ["dataset", "method", "metric", "value"]
-    ]
+    return victims.assign(
+        method="target model", metric="accuracy", value=victims["accuracy"]
+    )[["dataset", "method", "metric", "value"]]
 
 
 # %%
@@ -284,7 +320,7 @@ page.record(
 # Every method attacks the same images: the first of the test set that the victim classifies correctly, in their order.
 # All stop at the first success; a score-based method may spend `budget` queries an image, a hard-label one `hard_budget`.
 # Hard-label attacks start from an image of another class, far away, and walk closer; they have succeeded when
-# they are nearer than a distance set for each data set ([Settings](#settings)). Each method's settings were
+# they are nearer than a distance set for each data set ([Settings](#ch2-settings)). Each method's settings were
 # chosen by the same search on other images (Extra 2.B).
 
 
@@ -300,40 +336,66 @@ def success_curve(rows):
     return fooled, share, np.clip(share - reach, 0, 1), np.clip(share + reach, 0, 1)
 
 
+# %% tags=["hide-input"]
+def draw_methods(axes, rows, methods, style):
+    """One step curve a method, with bands for three of them."""
+    for method in methods:
+        x, y, low, high = success_curve(rows[rows["method"] == method])
+        color, dashes = style["palette"][method], style["dashes"][method]
+        width = 2.2 if method == "Meta attack" else 1.2
+        (line,) = axes.step(x, y, where="post", label=method, lw=width, color=color)
+        line.set_dashes(dashes)
+        if method in ("Meta attack", "ZOO", "AutoZOOM"):
+            axes.fill_between(
+                x, low, high, step="post", color=color, alpha=0.12, lw=0
+            )
+
+
+# %% tags=["hide-input"]
 def draw_success(frame):
-    """A row of panels a goal, a column a data set; one step curve a method."""
+    """A row of panels a goal, a column a data set."""
     names, goals = frame["dataset"].unique(), frame["goal"].unique()
-    size = (8.2, 0.9 + 2.3 * len(goals))
-    figure, grid = plt.subplots(len(goals), len(names), figsize=size, sharex=True, sharey=True, squeeze=False)
-    style = look(ORDER)
-    for row, goal in zip(grid, goals, strict=True):
-        for axes, name in zip(row, names, strict=True):
-            part = frame[(frame["goal"] == goal) & (frame["dataset"] == name)]
-            for method in (method for method in ORDER if method in set(part["method"])):
-                x, y, low, high = success_curve(part[part["method"] == method])
-                line = {"color": style["palette"][method], "dashes": style["dashes"][method]}
-                axes.plot(x, y, drawstyle="steps-post", label=method, lw=2.2 if method == "Meta attack" else 1.2, **line)
-                if method in ("Meta attack", "ZOO", "AutoZOOM"):
-                    axes.fill_between(x, low, high, step="post", color=line["color"], alpha=0.12, lw=0)
-            axes.set(xscale="log", ylim=(0, 1.02), title=f"{name}, {goal}")
-    for axes in grid[-1]:
-        axes.set_xlabel("queries")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("share of images fooled")
-    handles = {label: h for axes in grid.flat for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    shown = [method for method in ORDER if method in handles]
-    figure.legend([handles[k] for k in shown], shown, loc="outside lower center", ncols=4)
+    methods = [method for method in ORDER if method in set(frame["method"])]
+    size, style = (8.2, 0.9 + 2.3 * len(goals)), look(ORDER)
+    shape = {"sharex": True, "sharey": True, "squeeze": False}
+    figure, grid = plt.subplots(len(goals), len(names), figsize=size, **shape)
+    for (i, goal), (j, name) in itertools.product(
+        enumerate(goals), enumerate(names)
+    ):
+        rows = frame[(frame["goal"] == goal) & (frame["dataset"] == name)]
+        present = [method for method in methods if method in set(rows["method"])]
+        draw_methods(grid[i][j], rows, present, style)
+        grid[i][j].set(xscale="log", ylim=(0, 1.02), title=f"{name}, {goal}")
+        grid[-1][j].set_xlabel("queries")
+        grid[i][0].set_ylabel("share of images fooled")
+    pairs = [axes.get_legend_handles_labels() for axes in grid.flat]
+    handles = {label: h for pair in pairs for h, label in zip(*pair, strict=True)}
+    shown = [handles[method] for method in methods]
+    figure.legend(shown, methods, loc="outside lower center", ncols=4)
     return figure
 
 
+# %% tags=["hide-input"]
 def success_as_reported(frame):
     """Share of images fooled within the budgets that the authors' logs allow to compute."""
     rows = []
-    for (name, goal, method), part in frame.groupby(["dataset", "goal", "method"], sort=False):
+    for (name, goal, method), part in frame.groupby(
+        ["dataset", "goal", "method"], sort=False
+    ):
         for budget_ in (500, 1000, 2000, 5000, 10000):
             hit = (part["success"] > 0) & (part["queries"] <= budget_)
-            rows.append((name, f"{goal}; query budget {budget_}", method, "success rate", hit.mean()))
-    return pd.DataFrame(rows, columns=["dataset", "setting", "method", "metric", "value"])
+            rows.append(
+                (
+                    name,
+                    f"{goal}; query budget {budget_}",
+                    method,
+                    "success rate",
+                    hit.mean(),
+                )
+            )
+    return pd.DataFrame(
+        rows, columns=["dataset", "setting", "method", "metric", "value"]
+    )
 
 
 # %%
@@ -355,12 +417,19 @@ def interval(values, draws=2000):
     values = np.asarray(values, float)
     if not len(values):
         return "–"
-    means = np.random.default_rng(0).choice(values, (draws, len(values))).mean(axis=1)
+    means = (
+        np.random.default_rng(0).choice(values, (draws, len(values))).mean(axis=1)
+    )
     low, high = np.quantile(means, [0.025, 0.975])
-    form = "{:.2f} [{:.2f}, {:.2f}]" if values.max() < 100 else "{:.0f} [{:.0f}, {:.0f}]"
+    form = (
+        "{:.2f} [{:.2f}, {:.2f}]"
+        if values.max() < 100
+        else "{:.0f} [{:.0f}, {:.0f}]"
+    )
     return form.format(values.mean(), low, high)
 
 
+# %% tags=["hide-input"]
 def comparison(frame):
     """A row a data set and method: success, L2 and queries over successes, with intervals over images."""
     rows = []
@@ -379,14 +448,23 @@ def comparison(frame):
     return pd.DataFrame(rows)
 
 
+# %% tags=["hide-input"]
 def as_reported(goal):
     """Success rate over all images, L2 and queries (as the thesis counts them) over successes."""
 
     def long(frame):
         hit = frame["success"] > 0
-        found = frame.assign(L2=frame["l2"].where(hit), queries=frame["thesis_queries"].where(hit), setting=goal)
+        found = frame.assign(
+            L2=frame["l2"].where(hit),
+            queries=frame["thesis_queries"].where(hit),
+            setting=goal,
+        )
         found = found.rename(columns={"success": "success rate"})
-        return found.melt(["dataset", "setting", "method"], ["success rate", "L2", "queries"], var_name="metric")
+        return found.melt(
+            ["dataset", "setting", "method"],
+            ["success rate", "L2", "queries"],
+            var_name="metric",
+        )
 
     return long
 
@@ -427,12 +505,15 @@ def shown(pixels):
     return np.moveaxis(pixels, 0, -1).squeeze()
 
 
+# %% tags=["hide-input"]
 def draw_gallery(frame):
     """A row an image: clean, then for each method the adversarial above its amplified perturbation."""
     chosen = frame[frame["image"] == frame["image"].min()]
     names = list(chosen["dataset"].unique())
     most = 1 + chosen.groupby("dataset")["method"].nunique().max()
-    figure, grid = plt.subplots(2 * len(names), most, figsize=(8.2, 2.35 * len(names)), squeeze=False)
+    figure, grid = plt.subplots(
+        2 * len(names), most, figsize=(8.2, 2.35 * len(names)), squeeze=False
+    )
     for axes in grid.flat:
         axes.axis("off")
     for pair, name in zip(grid.reshape(len(names), 2, most), names, strict=True):
@@ -440,14 +521,24 @@ def draw_gallery(frame):
         clean = experiments.unpacked(part["clean"].iloc[0])
         pair[0][0].imshow(shown(clean), cmap="gray", vmin=0, vmax=1)
         pair[0][0].set_title(f"{name}\nclass {part['label'].iloc[0]}", fontsize=7)
-        changes = [experiments.unpacked(text) - clean for text in part["adversarial"]]
+        changes = [
+            experiments.unpacked(text) - clean for text in part["adversarial"]
+        ]
         scale = max(np.abs(c).max() for c in changes) or 1.0
         pair[1][0].text(0, 0.5, f"grey ± {scale:.2f}", fontsize=7)
-        for column, change, row in zip(pair[:, 1:].T, changes, part.itertuples(), strict=False):
-            column[0].imshow(shown(clean + change).clip(0, 1), cmap="gray", vmin=0, vmax=1)
+        for column, change, row in zip(
+            pair[:, 1:].T, changes, part.itertuples(), strict=False
+        ):
+            column[0].imshow(
+                shown(clean + change).clip(0, 1), cmap="gray", vmin=0, vmax=1
+            )
             state = f"class {row.predicted}" if row.success else "not fooled"
-            column[0].set_title(f"{row.method}\n{state}, {row.queries} q", fontsize=6)
-            column[1].imshow(shown(0.5 + change / (2 * scale)), cmap="gray", vmin=0, vmax=1)
+            column[0].set_title(
+                f"{row.method}\n{state}, {row.queries} q", fontsize=6
+            )
+            column[1].imshow(
+                shown(0.5 + change / (2 * scale)), cmap="gray", vmin=0, vmax=1
+            )
             column[1].set_title(f"L2 {row.l2:.2f}", fontsize=6)
     return figure
 
@@ -457,7 +548,18 @@ page.record(
     "extra-2.A",
     experiments.extra_2_a(settings),
     draw_gallery,
-    summary=lambda f: f[["dataset", "method", "image", "label", "predicted", "success", "l2", "queries"]].head(24),
+    summary=lambda f: f[
+        [
+            "dataset",
+            "method",
+            "image",
+            "label",
+            "predicted",
+            "success",
+            "l2",
+            "queries",
+        ]
+    ].head(24),
     stands_for=STANDS_FOR,
     alt="For each data set one clean image and, for every method, the adversarial image above its perturbation, which "
     "is amplified so that the largest change of the row is black or white.",
@@ -509,17 +611,32 @@ page.record(
 def draw_start(frame):
     """Success against queries, and the similarity of the maps to the truth, trained and random."""
     names = frame["dataset"].unique()
-    figure, grid = plt.subplots(2, len(names), figsize=(8.2, 4.6), sharey="row", squeeze=False)
+    figure, grid = plt.subplots(
+        2, len(names), figsize=(8.2, 4.6), sharey="row", squeeze=False
+    )
     style = look(["trained", "random"])
     for (top, bottom), name in zip(grid.T, names, strict=True):
-        for kind, part in frame[frame["dataset"] == name].groupby("attacker", sort=False):
+        for kind, part in frame[frame["dataset"] == name].groupby(
+            "attacker", sort=False
+        ):
             line = {"color": style["palette"][kind], "label": kind}
             x, y, low, high = success_curve(part)
-            top.plot(x, y, drawstyle="steps-post", dashes=style["dashes"][kind], **line)
-            top.fill_between(x, low, high, step="post", color=line["color"], alpha=0.12, lw=0)
+            top.plot(
+                x, y, drawstyle="steps-post", dashes=style["dashes"][kind], **line
+            )
+            top.fill_between(
+                x, low, high, step="post", color=line["color"], alpha=0.12, lw=0
+            )
             cosines = part[[c for c in part.columns if c.startswith("cosine")]]
             reach = 1.96 * cosines.std() / np.sqrt(len(cosines))
-            bottom.errorbar(range(cosines.shape[1]), cosines.mean(), reach, marker=style["markers"][kind], capsize=2, **line)
+            bottom.errorbar(
+                range(cosines.shape[1]),
+                cosines.mean(),
+                reach,
+                marker=style["markers"][kind],
+                capsize=2,
+                **line,
+            )
         top.set(xscale="log", title=name, xlabel="queries", ylim=(0, 1.02))
         bottom.set(xlabel="fine-tunings", xticks=range(cosines.shape[1]))
     grid[0][0].set_ylabel("share of images fooled")
@@ -551,17 +668,29 @@ def draw_surface(frame):
     """Queries, L2 and success over the grid of q and beta, as annotated maps."""
     hit = frame[frame["success"] > 0]
     maps = {
-        "queries": hit.pivot_table(index="pixels", columns="step", values="queries"),
+        "queries": hit.pivot_table(
+            index="pixels", columns="step", values="queries"
+        ),
         "L2": hit.pivot_table(index="pixels", columns="step", values="l2"),
-        "success": frame.pivot_table(index="pixels", columns="step", values="success"),
+        "success": frame.pivot_table(
+            index="pixels", columns="step", values="success"
+        ),
     }
     figure, axes = plt.subplots(1, 3, figsize=(8.2, 2.7), sharey=True)
     for panel, (name, table) in zip(axes, maps.items(), strict=True):
-        panel.imshow(table, cmap="Greys", aspect="auto", vmin=0, vmax=1.6 * table.max().max())
+        panel.imshow(
+            table, cmap="Greys", aspect="auto", vmin=0, vmax=1.6 * table.max().max()
+        )
         for i, j in np.ndindex(table.shape):
             panel.text(j, i, f"{table.iloc[i, j]:.3g}", ha="center", va="center")
-        panel.set(xticks=range(table.shape[1]), xticklabels=[f"{b:.3g}" for b in table.columns], title=name)
-        panel.set(yticks=range(table.shape[0]), yticklabels=table.index, xlabel="$\\beta$")
+        panel.set(
+            xticks=range(table.shape[1]),
+            xticklabels=[f"{b:.3g}" for b in table.columns],
+            title=name,
+        )
+        panel.set(
+            yticks=range(table.shape[0]), yticklabels=table.index, xlabel="$\\beta$"
+        )
     axes[0].set_ylabel("q")
     return figure
 
@@ -586,17 +715,25 @@ page.record(
 # %% tags=["hide-input"]
 def similarities(frame):
     """Mean cosine with its interval, a row an estimate, a column a data set."""
-    table = frame.groupby(["method", "dataset"], sort=False)["cosine"].apply(interval).unstack("dataset")
-    queries = frame.groupby("method", sort=False)["queries"].max().rename("queries, at most")
+    table = (
+        frame.groupby(["method", "dataset"], sort=False)["cosine"]
+        .apply(interval)
+        .unstack("dataset")
+    )
+    queries = (
+        frame.groupby("method", sort=False)["queries"]
+        .max()
+        .rename("queries, at most")
+    )
     return table.reindex(queries.index).join(queries).reset_index()
 
 
 def similarities_as_reported(frame):
     """The meta attacker's own map, which we take the table to be about."""
     rows = frame[frame["method"] == "Meta attacker"]
-    return rows.assign(method="Meta attack", metric="cosine similarity", value=rows["cosine"])[
-        ["dataset", "method", "metric", "value"]
-    ]
+    return rows.assign(
+        method="Meta attack", metric="cosine similarity", value=rows["cosine"]
+    )[["dataset", "method", "metric", "value"]]
 
 
 # %%
@@ -619,9 +756,20 @@ page.record(
 # %% tags=["hide-input"]
 def trainings(frame):
     """As the comparison, with the error on held-out maps in front."""
-    error = frame.groupby(["dataset", "method"], sort=False)["error"].first().rename("held-out error")
+    error = (
+        frame.groupby(["dataset", "method"], sort=False)["error"]
+        .first()
+        .rename("held-out error")
+    )
     return comparison(frame).merge(error.reset_index())[
-        ["method", "held-out error", "success", "L2", "queries, exact", "as the thesis counts"]
+        [
+            "method",
+            "held-out error",
+            "success",
+            "L2",
+            "queries, exact",
+            "as the thesis counts",
+        ]
     ]
 
 
@@ -664,12 +812,24 @@ from thesislib.meta_attack.meta_attack import MetaAttack
 from thesislib.meta_attack.meta_attacker import MetaAttacker
 from thesislib.meta_attack.reptile import Reptile, reptile
 
-known = [torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(400, 10)) for _ in range(3)]  # yours to replace
+known = [
+    torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(400, 10))
+    for _ in range(3)
+]  # yours to replace
 unknown = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(400, 10))
 x = torch.rand(64, 1, 20, 20)
-tasks = [(x, standardised(white_box(net, x, Goal(net(x).argmax(1))))) for net in known]
-attacker, history = reptile(MetaAttacker(1, 20, width=0.25), tasks, tasks[0], Reptile(steps=10, batch=32, outer_lr=1.0))
-result = MetaAttack(attacker, q=40)(Victim(unknown), x[:4], Goal(unknown(x[:4]).argmax(1)))
+tasks = [
+    (x, standardised(white_box(net, x, Goal(net(x).argmax(1))))) for net in known
+]
+attacker, history = reptile(
+    MetaAttacker(1, 20, width=0.25),
+    tasks,
+    tasks[0],
+    Reptile(steps=10, batch=32, outer_lr=1.0),
+)
+result = MetaAttack(attacker, q=40)(
+    Victim(unknown), x[:4], Goal(unknown(x[:4]).argmax(1))
+)
 result.to_frame().round(3)
 
 # %% [markdown]
@@ -678,10 +838,25 @@ result.to_frame().round(3)
 #
 # **Other parameters.** `thesis run ch2 -p dataset digits -p q 64` goes to `runs/` and never into the book.
 #
-# (settings)=
+# (ch2-settings)=
 # ## Settings
 #
 # What differs between data sets:
+
+
+# %% tags=["hide-input"]
+def options_in_words(name, method):
+    """A method's fields that are not its class's defaults, targeted ones in brackets."""
+    plain, aimed = (
+        settings.options_of(method, name, g) for g in ("untargeted", "targeted")
+    )
+    words = []
+    for field, value in plain.items():
+        other = aimed.get(field)
+        words.append(
+            f"{field} {value}" + (f" ({other} targeted)" if other != value else "")
+        )
+    return ", ".join(words) or "defaults of its class"
 
 
 # %% tags=["hide-input"]
@@ -690,24 +865,32 @@ def columns_table():
     rows = []
     for name in settings.dataset:
         column = settings.column(name)
-        nets = ", ".join(f"{n.name} × {n.width:g}" for n in column.learning.sources)
-        learning = column.learning
-        rows.append({"data set": name, "what": "stands for", "value": NAMES.get(column.stands_for, column.stands_for)})
-        rows.append({"data set": name, "what": "image size", "value": f"{learning.size} px"})
-        rows.append({"data set": name, "what": "victim × width", "value": f"{column.victim.name} × {column.victim.width:g}"})
-        rows.append({"data set": name, "what": "sources × width", "value": nets})
-        rows.append({"data set": name, "what": "noise in training", "value": f"{column.victim.noise:g}"})
-        how = learning.reptile
-        text = f"{how.steps} steps of {how.batch} images a source, outer rate {how.outer_lr:g}, width {learning.width:g}"
-        rows.append({"data set": name, "what": "meta-training", "value": text})
-        for method in settings.methods_for(name, "untargeted"):
-            both = [settings.options_of(method, name, goal) for goal in ("untargeted", "targeted")]
-            text = ", ".join(f"{k} {v}" + (f" ({both[1][k]} targeted)" if both[1].get(k) != v else "") for k, v in both[0].items())
-            rows.append({"data set": name, "what": method, "value": text or "defaults of its class"})
+        learning, how = column.learning, column.learning.reptile
+        nets = ", ".join(f"{n.name} × {n.width:g}" for n in learning.sources)
+        steps = f"{how.steps} steps of {how.batch} images a source, outer rate {how.outer_lr:g}"
+        facts = {
+            "stands for": NAMES.get(column.stands_for, column.stands_for),
+            "image size": f"{learning.size} px",
+            "victim × width": f"{column.victim.name} × {column.victim.width:g}",
+            "sources × width": nets,
+            "noise in training": f"{column.victim.noise:g}",
+            "meta-training": f"{steps}, width {learning.width:g}",
+        }
+        facts |= {
+            m: options_in_words(name, m)
+            for m in settings.methods_for(name, "untargeted")
+        }
+        rows += [
+            {"data set": name, "what": k, "value": v} for k, v in facts.items()
+        ]
     return pd.DataFrame(rows)
 
 
+# %% tags=["hide-input"]
 page.show_table(columns_table())
+
+# %% [markdown]
+# And of the run as a whole:
 
 # %%
 page.settings_table()

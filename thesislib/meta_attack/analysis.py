@@ -56,11 +56,11 @@ def _watched(dataset: str, case: Case, numbers: tuple[int, ...], code: str) -> d
 
 
 @memoised(data="dataset")
-def _similarities(dataset: str, case: Case, images: int, code: str) -> dict[str, list]:
+def _similarities(dataset: str, case: Case, numbers: tuple[int, ...], code: str) -> dict[str, list]:
     model, options = victim_of(case), dict(case.options)
     attack_ = MetaAttack(meta_attacker(case.dataset, case.learning, "trained", case.seed), **options)
     random = meta_attacker(case.dataset, case.learning, "random", case.seed)
-    clean, labels, ids = chosen_images(case, range(images))
+    clean, labels, ids = chosen_images(case, numbers)
     goal = Goal(labels)
     truth = white_box(model, clean, goal).flatten(1)
     run = Attempt(Victim(model, chunk=case.chunk), clean, goal, seed=case.seed, ids=ids)
@@ -71,7 +71,7 @@ def _similarities(dataset: str, case: Case, images: int, code: str) -> dict[str,
         values = F.cosine_similarity(maps.flatten(1), truth).double().tolist()
         rows.extend(
             {"method": method, "image": k, "cosine": value, "queries": queries}
-            for k, value in enumerate(values)
+            for k, value in zip(numbers, values, strict=True)
         )
 
     cost = attack_.q * attack_.sides
@@ -102,7 +102,9 @@ def similarity_rows(case: Case, images: int) -> pd.DataFrame:
     pandas.DataFrame
         ``method``, ``image``, ``cosine``, ``queries``.
     """
-    return pd.DataFrame(_similarities(case.dataset, case, images, source_of(case.method)))
+    code = source_of(case.method)
+    batches = (tuple(range(k, min(k + BATCH, images))) for k in range(0, images, BATCH))
+    return pd.concat([pd.DataFrame(_similarities(case.dataset, case, batch, code)) for batch in batches])
 
 
 def held_out_error(case: Case) -> float:

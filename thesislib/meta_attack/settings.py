@@ -8,9 +8,9 @@ from typing import Any
 from thesislib import settings
 from thesislib.meta_attack.column import GOALS, Column
 from thesislib.meta_attack.columns import STAND_INS, THESIS, column_of, hasty
-from thesislib.settings import ChapterSettings, setting
+from thesislib.settings import ChapterSettings, SettingsError, setting
 
-# Spelled out, not imported: reading settings shall not import PyTorch.
+# Spelled out, not imported: the attacks are no business of the settings. A test keeps the two together.
 METHODS = (
     "Meta attack",
     "Meta transfer",
@@ -25,6 +25,7 @@ HARD_LABEL = ("Decision boundary", "Opt-attack")
 DATASETS = (*STAND_INS, *THESIS)
 RELEASED = "released code"
 OURS = "choice of this book"
+BATCH = 25  # images attacked at once; shards start and end at multiples
 
 LONG = {
     "ZOO": 200,
@@ -35,6 +36,9 @@ LONG = {
     "Opt-attack": 50,
 }
 """Images a method of a reduced run on MNIST; the meta attacks take all that ``images`` allows."""
+
+MOST = {"tiny_imagenet18": 500}
+"""Attacked images, at most, where the test set is small."""
 
 SIMILARITIES = (
     "Meta attacker",
@@ -69,8 +73,8 @@ class Settings(ChapterSettings):
     repeats: int = setting(1, low=1, high=1, unit="seeds", source="intervals are over images")
     methods: tuple[str, ...] = setting(METHODS, choices=METHODS, source="tables 2.4 and 2.5")
     images: int = setting(50, low=1, unit="images a data set", source="thesis: 1000")
-    first: int = setting(0, low=0, unit="images", source="start of a shard")
-    last: int | None = setting(None, low=1, unit="images", source="end of a shard; None: all")
+    first: int = setting(0, low=0, unit="images", source=f"start of a shard, a multiple of {BATCH}")
+    last: int | None = setting(None, low=1, unit="images", source="end of a shard, likewise; None: all")
     reduced: bool = setting(
         False, source="on the thesis's data: networks, trainings and image counts for two cores; " + OURS
     )
@@ -97,6 +101,12 @@ class Settings(ChapterSettings):
     search_images: int = setting(10, low=1, unit="images", source="extra 2.B; none of them is reported")
     search_budget: int = setting(3000, low=1, unit="queries an image", source="extra 2.B; " + OURS)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("first", "last"):
+            if (getattr(self, name) or 0) % BATCH:
+                raise SettingsError(f"{name} = {getattr(self, name)} is no multiple of {BATCH}")
+
     def column(self, dataset: str) -> Column:
         """The column of a data set."""
         column = column_of(dataset, reduced=self.reduced)
@@ -104,7 +114,7 @@ class Settings(ChapterSettings):
 
     def window(self, method: str, dataset: str) -> range:
         """Numbers of the images a method attacks: in the order of the test set, misclassified ones left out."""
-        count = self.images
+        count = min(self.images, MOST.get(dataset, self.images))
         if self.reduced and dataset == "mnist":
             count = min(count, LONG.get(method, count))
         return range(min(self.first, count), count if self.last is None else min(self.last, count))
@@ -163,8 +173,9 @@ PROFILES: dict[str, Settings] = {
 SHARDED = ("methods", "first", "last")
 """What tells the shards of one long run apart."""
 
-REPLAY: dict[str, Any] = {"images": 3, "sweep_images": 3, "cosine_images": 10, "gallery_images": 1}
-"""What a replay of the first items of a recorded run overrides."""
+REPLAY: dict[str, Any] = {"images": BATCH, "sweep_images": BATCH, "cosine_images": BATCH}
+"""What a replay of the first items of a recorded run overrides. A batch is replayed as a whole: networks round a few
+images otherwise than many, and fine-tuning amplifies that."""
 
 
 def resolve(profile: str, **overrides: Any) -> Settings:
@@ -218,7 +229,9 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
         "tab-2.6": {
             "dataset": settings.dataset,
             "method": SIMILARITIES,
-            "image": tuple(range(settings.cosine_images)),
+            "image": tuple(
+                range(min(settings.cosine_images, *(MOST.get(d, 1000) for d in settings.dataset), 1000))
+            ),
         },
         "tab-2.7": trainings,
         "tab-2.8": trainings,

@@ -1,0 +1,183 @@
+"""Each claim on made-up frames: true ones hold, swapped ones do not, equal ones are undecided, absent ones raise."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from thesislib.evidence import NotTested
+from thesislib.meta_attack.claims import CLAIMS, common
+from thesislib.meta_attack.settings import SIMILARITIES, TRAININGS
+
+N = 60
+
+
+def pool(queries, *, success=None, l2=None, goals=()):
+    """A frame with one row a method and image; noise common to all methods makes the pairs."""
+    rng = np.random.default_rng(0)
+    noise = rng.uniform(0.8, 1.25, N)
+    jitter = {m: rng.uniform(0.97, 1.03, N) for m in queries}
+    parts = [
+        pd.DataFrame(
+            {
+                "dataset": "digits",
+                "method": m,
+                "image": range(N),
+                "success": (success or {}).get(m, np.ones(N)),
+                "l2": (l2 or {}).get(m, 1.0) * noise * jitter[m],
+                "queries": np.round(level * noise * jitter[m] * 100),
+            }
+        )
+        for m, level in queries.items()
+    ]
+    frame = pd.concat(parts, ignore_index=True)
+    return pd.concat([frame.assign(goal=g) for g in goals], ignore_index=True) if goals else frame
+
+
+def verdicts(artefact, frame):
+    return [claim.decide(frame).verdict for claim in CLAIMS[artefact]]
+
+
+RIVALS = {"ZOO": 30.0, "AutoZOOM": 3.0, "Bandits": 2.0}
+
+
+@pytest.mark.parametrize("table", ["tab-2.4", "tab-2.5"])
+def test_tables_compare_with_every_rival(table):
+    assert verdicts(table, pool({"Meta attack": 1.0, **RIVALS})) == ["holds"] * 3
+    # One rival that needs fewer is enough.
+    assert verdicts(table, pool({"Meta attack": 2.5, **RIVALS}))[0] == "does not hold"
+    assert verdicts(table, pool({"Meta attack": 2.0, **RIVALS}))[0] == "undecided"
+    lost = np.r_[np.zeros(20), np.ones(N - 20)]
+    assert (
+        verdicts(table, pool({"Meta attack": 1.0, **RIVALS}, success={"Meta attack": lost}))[1]
+        == "does not hold"
+    )
+    assert (
+        verdicts(table, pool({"Meta attack": 1.0, **RIVALS}, l2={"Meta attack": 1.5}))[2] == "does not hold"
+    )
+    assert verdicts(table, pool({"Meta attack": 1.0, **RIVALS}, l2={"Meta attack": 1.2}))[2] == "holds"
+
+
+def test_meta_transfer_is_no_rival_and_a_column_without_rivals_is_not_tested():
+    assert verdicts("tab-2.4", pool({"Meta attack": 1.0, "Meta transfer": 0.1, "ZOO": 5.0}))[0] == "holds"
+    alone = pool({"Meta attack": 1.0, "Meta transfer": 2.0})
+    assert verdicts("tab-2.4", alone)[0] == "not tested at this profile"
+
+
+def test_methods_with_fewer_images_are_compared_on_the_common_ones():
+    frame = pool({"Meta attack": 1.0, "ZOO": 30.0})
+    cut = frame[(frame.method != "ZOO") | (frame.image < 55)]
+    ours, theirs = common(cut, "queries", "Meta attack", "ZOO")
+    assert len(ours) == len(theirs) == 55
+    assert CLAIMS["tab-2.4"][0].decide(cut).n == 55
+    few = frame[(frame.method != "ZOO") | (frame.image < 30)]
+    assert CLAIMS["tab-2.4"][0].decide(few).verdict == "not tested at this profile"
+
+
+def test_success_within_the_rivals_budget():
+    both = ("untargeted", "targeted")
+    assert verdicts("fig-2.1", pool({"Meta attack": 1.0, "ZOO": 30.0, "AutoZOOM": 3.0}, goals=both)) == [
+        "holds"
+    ]
+    worse = pool({"Meta attack": 10.0, "ZOO": 30.0, "AutoZOOM": 3.0}, goals=both)
+    assert verdicts("fig-2.1", worse) == ["does not hold"]
+    never = pool({"Meta attack": 1.0, "ZOO": 1.0}, success={"ZOO": np.zeros(N)}, goals=both)
+    assert verdicts("fig-2.1", never) == ["not tested at this profile"]
+
+
+def starts(trained, random, cosine=(0.3, 0.0)):
+    frame = pool({"trained": trained, "random": random}).rename(columns={"method": "attacker"})
+    rng = np.random.default_rng(1)
+    level = frame["attacker"].map(dict(zip(("trained", "random"), cosine, strict=True)))
+    return frame.assign(**{"cosine 0": level + rng.normal(0, 0.05, len(frame))})
+
+
+def test_trained_against_random():
+    assert verdicts("fig-2.2", starts(1.0, 1.5)) == ["holds", "holds"]
+    assert verdicts("fig-2.2", starts(1.5, 1.0, (0.0, 0.3))) == ["does not hold", "does not hold"]
+    assert verdicts("fig-2.2", starts(1.0, 1.0, (0.1, 0.1))) == ["undecided", "undecided"]
+
+
+def sweep(queries, l2):
+    cells = [(q, b) for q in (0.5, 1.0, 2.0) for b in (0.5, 1.0, 2.0)]
+    parts = []
+    for q, b in cells:
+        part = pool({"cell": queries(q, b)}, l2={"cell": l2(q, b)})
+        parts.append(part.assign(q=q, beta=b))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_sweep():
+    trade = sweep(lambda q, b: 1 / b, lambda q, b: b)
+    assert verdicts("fig-2.3", trade) == ["holds", "holds"]
+    reverse = sweep(lambda q, b: b, lambda q, b: 1 / b)
+    assert verdicts("fig-2.3", reverse)[0] == "does not hold"
+    dominated = sweep(lambda q, b: 0.5 if q == 2 else 1, lambda q, b: 0.5 if q == 2 else 1)
+    assert verdicts("fig-2.3", dominated)[1] == "does not hold"
+    # Better in one and worse in the other is no domination.
+    assert (
+        verdicts("fig-2.3", sweep(lambda q, b: 0.3 if q == 2 else 1, lambda q, b: 2 if q == 2 else 1))[1]
+        == "holds"
+    )
+    alone = trade[(trade.q == 1) & (trade.beta == 1)]
+    assert verdicts("fig-2.3", alone) == ["not tested at this profile"] * 2
+
+
+def test_accuracy_counts_test_images():
+    def frame(correct):
+        row = {"dataset": "digits", "model": "Net4", "images": 355, "enough": 90.0}
+        source = {**row, "model": "LeNet5", "role": "source", "correct": 10, "enough": 0.0}
+        return pd.DataFrame([{**row, "role": "victim", "correct": correct}, source])
+
+    assert verdicts("tab-2.3", frame(345)) == ["holds"]
+    assert verdicts("tab-2.3", frame(290)) == ["does not hold"]
+    assert verdicts("tab-2.3", frame(320)) == ["undecided"]
+
+
+def test_alignment_is_compared_at_equal_queries():
+    def frame(level):
+        rng = np.random.default_rng(0)
+        return pd.concat(
+            [
+                pd.DataFrame(
+                    {
+                        "dataset": "digits",
+                        "method": m,
+                        "image": range(N),
+                        "cosine": level.get(m, 0.9) + rng.normal(0, 0.03, N),
+                    }
+                )
+                for m in SIMILARITIES
+            ]
+        )
+
+    rivals = dict.fromkeys(
+        ("Random meta attacker, fine-tuned once", "ZOO, q random pixels", "q random directions"), 0.2
+    )
+    ours = "Meta attacker, fine-tuned once"
+    assert verdicts("tab-2.6", frame({ours: 0.5, **rivals})) == ["holds"]
+    assert verdicts("tab-2.6", frame({ours: 0.1, **rivals})) == ["does not hold"]
+    assert verdicts("tab-2.6", frame({ours: 0.2, **rivals})) == ["undecided"]
+
+
+@pytest.mark.parametrize("table", ["tab-2.7", "tab-2.8"])
+def test_trainings(table):
+    def frame(**level):
+        return pool(
+            {m: level.get(kind.replace("white-box few", "white"), 1.0) for m, kind in TRAININGS.items()}
+        )
+
+    assert verdicts(table, frame(vanilla=1.5)) == ["holds", "holds"]
+    assert verdicts(table, frame(vanilla=0.7, estimated=1.5)) == ["does not hold", "does not hold"]
+    assert verdicts(table, frame(estimated=1.25))[1] == "undecided"
+
+
+@pytest.mark.parametrize("artefact", ["tab-2.4", "fig-2.2", "tab-2.6", "tab-2.7"])
+def test_a_missing_side_raises_or_is_not_tested(artefact):
+    frames = {
+        "tab-2.4": pool({"ZOO": 1.0}),
+        "fig-2.2": starts(1.0, 1.0).query("attacker == 'trained'"),
+        "tab-2.6": pool({"Meta attacker": 1.0}).assign(cosine=0.1),
+        "tab-2.7": pool({"Meta attack": 1.0}),
+    }
+    with pytest.raises((KeyError, NotTested)):
+        CLAIMS[artefact][0].test(frames[artefact])

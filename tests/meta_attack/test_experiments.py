@@ -1,0 +1,148 @@
+"""The experiments' frames: complete, reproducible, on the images they should be on; the settings."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from thesislib.meta_attack import attacks, experiments
+from thesislib.meta_attack.column import GOALS
+from thesislib.meta_attack.columns import REDUCED, STAND_INS, THESIS, column_of
+from thesislib.meta_attack.runs import attack_rows, chosen_images
+from thesislib.meta_attack.settings import HARD_LABEL, LONG, METHODS, PROFILES, REPLAY, SEARCH, grids, resolve
+from thesislib.settings import SettingsError
+
+SMALL = {"sweep_q": (1.0,), "sweep_beta": (1.0, 2.0), "images": 2}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THESISLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def cells(grid):
+    """All rows that a grid or its blocks ask for, as text."""
+    blocks = grid if isinstance(grid, list) else [grid]
+    return sorted(tuple(map(str, row)) for block in blocks for row in itertools.product(*block.values()))
+
+
+@pytest.mark.parametrize("artefact", sorted(grids(PROFILES["smoke"])))
+def test_frames_have_one_row_for_each_key_and_nothing_missing(artefact):
+    settings = resolve("smoke", **SMALL)
+    grid = grids(settings)[artefact]
+    frame = getattr(experiments, artefact.replace("-", "_").replace(".", "_").lower())(settings)
+    keys = list(grid[0] if isinstance(grid, list) else grid)
+    assert sorted(tuple(map(str, row)) for row in frame[keys].itertuples(index=False)) == cells(grid)
+    assert np.isfinite(frame.select_dtypes("number").to_numpy()).all()
+
+
+def test_one_run_feeds_every_artefact_and_a_shard_or_a_replay_repeats_it(monkeypatch):
+    from thesislib.meta_attack import runs, settings
+
+    assert runs.BATCH == settings.BATCH
+    # Batches of one, so that images make a batch here; in float32 a batch is repeated as a whole or not at all.
+    monkeypatch.setattr(runs, "BATCH", 1)
+    monkeypatch.setattr(settings, "BATCH", 1)
+    whole = experiments.tab_2_4(resolve("smoke", images=3))
+    curve = experiments.fig_2_1(resolve("smoke", images=3)).query("goal == 'untargeted'")
+    assert whole["queries"].tolist() == curve["queries"].tolist()
+    replay = experiments.tab_2_4(resolve("smoke", images=2))
+    shard = experiments.tab_2_4(resolve("smoke", images=3, first=1, last=3, methods=("ZOO",)))
+    assert replay.equals(whole.query("image < 2").reset_index(drop=True))
+    assert shard.equals(whole.query("method == 'ZOO' and image >= 1").reset_index(drop=True))
+
+
+def test_shards_and_replays_are_whole_batches():
+    with pytest.raises(SettingsError, match="first = 10 is no multiple of 25"):
+        resolve("paper", first=10)
+    assert all(REPLAY[name] % 25 == 0 for name in ("images", "sweep_images", "cosine_images"))
+    assert resolve("paper", reduced=True, first=25, last=75).window("Opt-attack", "mnist") == range(25, 50)
+    assert resolve("paper", reduced=True, images=300).window("Meta attack", "mnist") == range(300)
+
+
+def test_the_search_sees_no_reported_image():
+    settings = resolve("laptop")
+    case = experiments.case_of(resolve("smoke"), "digits", "ZOO", "untargeted")
+    reported = chosen_images(case, range(settings.images))[2]
+    searched = chosen_images(case, range(settings.search_images), held_out=True)[2]
+    assert not set(reported) & set(searched)
+    labels = chosen_images(case, range(5))[1]
+    assert reported == sorted(reported) and len(set(reported)) == settings.images and len(labels) == 5
+
+
+def test_more_images_than_there_are_is_said():
+    case = experiments.case_of(resolve("smoke"), "digits", "ZOO", "untargeted")
+    with pytest.raises(ValueError, match="test images that Net4 classifies correctly"):
+        attack_rows(case, range(400, 401))
+
+
+def test_pictures_survive_packing():
+    import torch
+
+    image = torch.rand(3, 5, 4)
+    np.testing.assert_allclose(experiments.unpacked(experiments.packed(image)), image, atol=5e-4)
+
+
+def test_the_thesis_counts_by_formula():
+    # Success at step 10 with q 128 and m 5: one fine-tuning is charged, 138 queries; ZOO: 256 a step.
+    assert attacks.thesis_queries("Meta attack", 10, 0, {}) == 138
+    assert attacks.thesis_queries("Meta attack", 11, 0, {}) == 267
+    assert attacks.thesis_queries("Meta attack", 7, 0, {"q": 500, "m": 3, "sides": 2}) == 2007
+    assert attacks.thesis_queries("ZOO", 85, 0, {}) == 21_760
+    assert attacks.thesis_queries("Bandits", 85, 77, {}) == 77
+
+
+def test_names_in_the_settings_are_those_of_the_attacks():
+    assert attacks.METHODS == METHODS and set(SEARCH) <= set(METHODS) and set(LONG) <= set(METHODS)
+    assert set(HARD_LABEL) == {m for m in METHODS if "l2_goal" in attacks.ATTACKS[m].__dataclass_fields__}
+    for column in [*STAND_INS.values(), *REDUCED.values(), *THESIS.values()]:
+        for method, goal, name, _ in column.options:
+            fields = {*attacks.ATTACKS[method].__dataclass_fields__, "codec"}
+            assert name in fields and goal in ("", *GOALS), (method, name)
+        sources = {(n.name, n.width) for n in column.learning.sources}
+        assert (column.victim.name, column.victim.width) not in sources
+        assert column.learning.images >= column.learning.reptile.batch
+    for method, candidates in SEARCH.items():
+        for text in candidates:
+            assert text.partition("=")[0] in {*attacks.ATTACKS[method].__dataclass_fields__, "codec"}
+
+
+def test_thesis_columns_have_the_released_settings():
+    full = resolve("paper")
+    assert full.images == 1000 and not full.reduced
+    q_m_beta = {d: full.options_of("Meta attack", d, "untargeted") for d in full.dataset}
+    assert "q" not in q_m_beta["mnist"]  # the class's own: 128, 5, 0.01
+    assert (q_m_beta["cifar10"]["q"], q_m_beta["cifar10"]["m"]) == (125, 3)
+    assert (q_m_beta["tiny_imagenet18"]["q"], q_m_beta["tiny_imagenet18"]["beta"]) == (500, 0.006)
+    assert full.options_of("Meta attack", "tiny_imagenet18", "targeted")["beta"] == 0.01
+    assert resolve("paper", q=64).options_of("Meta attack", "cifar10", "untargeted")["q"] == 64
+    assert resolve("paper", q=64).options_of("ZOO", "mnist", "untargeted").get("q") is None
+
+
+def test_a_folder_of_ones_own_takes_the_column_of_its_kind(tmp_path):
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        np.savez(
+            tmp_path / f"{split}.npz",
+            images=rng.integers(0, 255, (20, 9, 9), np.uint8),
+            labels=np.arange(20) % 4,
+        )
+    column = column_of(str(tmp_path), reduced=False)
+    assert column.victim.name == "Net4" and column.stands_for == str(tmp_path) and not column.partner
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"dataset": "imagenet"}, "dataset = 'imagenet' is not one of digits"),
+        ({"methods": ("PGD",)}, "methods = 'PGD'"),
+        ({"beta": 0.0}, "out of range"),
+        ({"images": 0}, "out of range"),
+        ({"epsilon": 1}, "unknown parameter epsilon"),
+    ],
+)
+def test_bad_settings_are_refused(values, words):
+    with pytest.raises(SettingsError, match=words):
+        resolve("laptop", **values)
