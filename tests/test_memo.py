@@ -65,7 +65,8 @@ def fails(value):
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("THESISLIB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(memo, "_saved", [])
+    monkeypatch.setattr(memo, "_saved", {})
+    monkeypatch.setattr(memo, "_made", set())
     calls.clear()
     return tmp_path / "cache"
 
@@ -377,38 +378,82 @@ def clock(monkeypatch):
     return sleep
 
 
-def test_saved_seconds_grow_by_what_was_spared(cache, clock):
+@pytest.fixture
+def new_process(monkeypatch):
+    """Forget what this process computed and was spared."""
+
+    def forget():
+        monkeypatch.setattr(memo, "_saved", {})
+        monkeypatch.setattr(memo, "_made", set())
+
+    return forget
+
+
+def test_saved_seconds_are_what_was_spared_once_each(cache, clock, new_process):
     @memoised()
     def slow(n):
         clock(n)
         return n
 
     slow(3), slow(5)
-    assert saved_seconds() == 0
+    slow(5)
+    assert saved_seconds() == 0  # its five seconds passed in this process
+    new_process()
     slow(5)
     assert saved_seconds() == pytest.approx(5)
     slow(3), slow(5)
-    assert saved_seconds() == pytest.approx(13)
+    assert saved_seconds() == pytest.approx(8)
 
 
-def test_what_a_result_cost_does_not_depend_on_what_was_cached_inside(cache, clock):
-    """The outer result costs 2 and the inner 5, whether the inner one was there already or not."""
+def test_what_several_results_were_made_from_counts_once(cache, clock, new_process):
+    """Two outer results cost 2 each and share an inner one of 5, whoever computed it and when."""
 
     @memoised()
-    def inner(n):
+    def inner():
         clock(5)
-        return n
+        return 1
 
     @memoised()
     def outer(n):
         clock(2)
-        return inner(n)
+        return inner() + n
 
-    inner(1)
-    for n in (1, 2):  # with the inner result there, and without
-        before = saved_seconds()
-        outer(n)
-        assert saved_seconds() - before == pytest.approx(5 if n == 1 else 0)
-        before = saved_seconds()
-        outer(n)
-        assert saved_seconds() - before == pytest.approx(7)
+    outer(1)  # computes the inner one
+    new_process()
+    outer(2)  # reads it
+    assert saved_seconds() == pytest.approx(5)
+    for order in ((1, 2), (2, 1)):
+        new_process()
+        for n in order:
+            outer(n)
+        assert saved_seconds() == pytest.approx(9)
+
+
+def test_a_failed_call_leaves_no_cost_behind(cache, clock, new_process):
+    @memoised()
+    def failing():
+        clock(4)
+        raise ValueError
+
+    @memoised()
+    def outer():
+        clock(1)
+        try:
+            failing()
+        except ValueError:
+            return 0
+
+    outer()
+    assert not memo._open
+    new_process()
+    outer()
+    assert saved_seconds() == pytest.approx(1)
+
+
+def test_the_caches_own_code_does_not_join_the_key(cache, monkeypatch):
+    work(1)
+    seen = []
+    monkeypatch.setattr(memo.sources, "fingerprint", lambda files, *rest: seen.extend(files) or "x")
+    memo._source.__wrapped__(memo.sources.PACKAGE / "spi_mm" / "runs.py")
+    names = {file.name for file in seen}
+    assert "runs.py" in names and not names & {"memo.py", "sources.py"}

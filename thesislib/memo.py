@@ -19,7 +19,11 @@ from thesislib import sources
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_saved: list[float] = []
+# What this process was spared, by result; what it computed itself; and, for each memoised call under way, its
+# results so far with their own seconds and the seconds that calls inside it took.
+_saved: dict[str, float] = {}
+_made: set[str] = set()
+_open: list[tuple[dict[str, float], list[float]]] = []
 
 
 def folder() -> Path:
@@ -28,16 +32,20 @@ def folder() -> Path:
 
 
 def saved_seconds() -> float:
-    """Computing time that this process was spared so far; added to wall time, it gives a run's true cost."""
-    return sum(_saved)
+    """Computing time that this process was spared so far; added to wall time, it gives a run's true cost.
+
+    A result that several others were made from counts once, however often it was read.
+    """
+    return sum(_saved.values())
 
 
 def memoised(data: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorator: compute once, then read from disk until an argument or the source changes.
 
     The key holds the function's name, its arguments (plain values, tuples, dataclasses), every file of this
-    package that its module imports, and the versions of the libraries these import. A file that cannot be
-    read back is computed again. Writing is atomic, so an interrupted run leaves complete results or none.
+    package that its module imports (but for the caches themselves), and the versions of the libraries these
+    import. A file that cannot be read back is computed again. Writing is atomic, so an interrupted run leaves
+    complete results or none.
 
     Parameters
     ----------
@@ -53,18 +61,31 @@ def memoised(data: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
             name = f"{function.__qualname__}-{_key(function, bound, data)}.pickle"
             path = folder() / function.__module__ / name
             try:
-                result, seconds = pickle.loads(path.read_bytes())
+                result, costs = pickle.loads(path.read_bytes())
+                costs = dict(costs)
             except OSError:
                 pass
             except Exception:  # pickle raises nearly anything on a damaged file
                 path.unlink(missing_ok=True)
             else:
-                _saved.append(seconds)
+                _saved.update({key: seconds for key, seconds in costs.items() if key not in _made})
+                if _open:
+                    _open[-1][0].update(costs)
                 return result
-            start = time.perf_counter() + saved_seconds()
-            result = function(*args, **kwargs)
-            seconds = time.perf_counter() + saved_seconds() - start
-            write_atomic(path, pickle.dumps((result, seconds), protocol=pickle.HIGHEST_PROTOCOL))
+            _open.append(({}, []))
+            start = time.perf_counter()
+            try:
+                result = function(*args, **kwargs)
+            finally:
+                elapsed = time.perf_counter() - start
+                costs, inner = _open.pop()
+                if _open:
+                    _open[-1][1].append(elapsed)
+            costs = {**costs, name: elapsed - sum(inner)}
+            _made.add(name)
+            if _open:
+                _open[-1][0].update(costs)
+            write_atomic(path, pickle.dumps((result, costs), protocol=pickle.HIGHEST_PROTOCOL))
             return result
 
         return call
@@ -106,7 +127,8 @@ def _key(function: Callable, bound: inspect.BoundArguments, data: str | None) ->
 def _source(file: str) -> str:
     """Hash of a module's closure; taken once a process, since loaded code does not change either."""
     files, versions = sources.closure(Path(file))
-    return sources.fingerprint(files, *versions)
+    mine = {Path(__file__).resolve(), Path(sources.__file__).resolve()}  # decide when, never what
+    return sources.fingerprint(set(files) - mine, *versions)
 
 
 def _plain(value: Any) -> Any:
