@@ -497,9 +497,9 @@ page.record(
 # %% [markdown]
 # Targets are the next class, $t=(y+1)\bmod K$, as in the released code (its comment says random; it is not).
 #
-# **Where a claim fails, why.** We doubted the implementation first: every attack agrees step by step with a plain loop
-# version of itself, query by query, and on MNIST the meta attack and ZOO land where the released networks put them
-# (`tests/meta_attack`, the recorded run). What remains is the rival and the budget.
+# **Where a claim fails, why.** We doubted the implementation first: ZOO, AutoZOOM and the meta attack agree step by step with
+# plain loop versions of themselves, query by query (`tests/meta_attack`), and on MNIST the meta attack and ZOO land
+# where the released networks put them (recorded run). What remains is the rival and the budget.
 #
 # - *AutoZOOM is cheaper here than in the thesis.* It searches a space several times smaller than the image, and on pictures
 #   enlarged from eight pixels, or drawn from a few fonts, nothing is lost by that. Stopped at its first success and with its
@@ -508,7 +508,7 @@ page.record(
 # - *On the glyphs the meta attacker has hardly learnt anything* (compare Table 2.6): seconds of meta-training on networks
 #   that share little. There the attack lives on its queries alone, as the random start in Figure 2.2 does. On the digits,
 #   where the gradients of the sources agree, training shows from the first step.
-# - *Many classes and a target* need long ways, and a pixel that never moves far, as here, is slow on long ways.
+# - *A target among many classes* is far away, and steps of one fixed size are slow on a long way.
 #
 # #### Extra 2.A: what the attacks look like
 
