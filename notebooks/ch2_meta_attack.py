@@ -654,10 +654,13 @@ def draw_start(frame):
                 **line,
             )
         top.set(xscale="log", title=name, xlabel="queries", ylim=(0, 1.02))
+        top.minorticks_off()
         bottom.set(xlabel="fine-tunings", xticks=range(cosines.shape[1]))
     grid[0][0].set_ylabel("share of images fooled")
     grid[1][0].set_ylabel("cosine to the true gradient")
-    grid[0][0].legend(loc="lower right")
+    figure.legend(
+        *grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2
+    )
     return figure
 
 
@@ -695,8 +698,9 @@ def draw_surface(frame):
     figure, axes = plt.subplots(1, 3, figsize=(8.2, 2.7), sharey=True)
     for panel, (name, table) in zip(axes, maps.items(), strict=True):
         panel.imshow(
-            table, cmap="Greys", aspect="auto", vmin=0, vmax=1.6 * table.max().max()
+            table, cmap="Greys", aspect="auto", vmin=0, vmax=2.5 * table.max().max()
         )
+        panel.grid(False)
         for i, j in np.ndindex(table.shape):
             panel.text(j, i, f"{table.iloc[i, j]:.3g}", ha="center", va="center")
         panel.set(

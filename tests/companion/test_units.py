@@ -799,3 +799,14 @@ def test_a_block_names_stand_ins_shared_runs_and_where_numbers_come_from(tmp_pat
         "with uncommitted changes", "thesis run ch2 --profile smoke -p seed 3", "a machine",
     ):  # fmt: skip
         assert said in text, said
+
+
+def test_a_long_comparison_is_folded_pairs_apart_from_the_rest():
+    theirs = reported.read("tab-2.4")
+    ours = theirs[(theirs["dataset"] == "mnist") & theirs["value"].notna()].assign(value=1.0)
+    ours = pd.concat([ours, ours.head(2).assign(method="A new one")])
+    text = blocks.beside(
+        reported.beside(ours[["dataset", "model", "setting", "method", "metric", "value"]], theirs, {})
+    )
+    assert len(ours) > blocks.OPEN_ROWS and text.startswith("::::{dropdown} Measured and reported (")
+    assert "::::{dropdown} Measured, with nothing to compare (2 rows)" in text

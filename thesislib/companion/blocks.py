@@ -31,6 +31,8 @@ STATE_WORDS = {
     "stale": "its code or data changed since",
 }
 
+OPEN_ROWS = 15  # a longer comparison is folded
+
 
 def target(identity: str) -> str:
     """The anchor of an artefact."""
@@ -102,7 +104,15 @@ def beside(both: pd.DataFrame) -> str:
     """What this run measured beside what is reported of it; what else is reported, folded."""
     ran = both["run on"].notna()
     ours, others = both[ran], both[~ran]
-    parts = [beside_table(ours)] if len(ours) else []
+    parts = []
+    if 0 < len(ours) <= OPEN_ROWS:
+        parts.append(beside_table(ours))
+    else:
+        met = ours["reported"].notna()
+        titles = {"Measured and reported": ours[met], "Measured, with nothing to compare": ours[~met]}
+        parts += [
+            dropdown(f"{t} ({len(rows)} rows)", beside_table(rows)) for t, rows in titles.items() if len(rows)
+        ]
     if len(others):
         parts.append(
             dropdown(f"Reported, and not measured by this run ({len(others)} rows)", _sourced(others))
