@@ -28,10 +28,10 @@ OURS = "choice of this book"
 BATCH = 25  # images attacked at once; shards start and end at multiples
 
 LONG = {
-    "ZOO": 200,
+    "ZOO": 100,
     "AutoZOOM": 200,
-    "Bandits": 100,
-    "FW-black": 100,
+    "Bandits": 50,
+    "FW-black": 50,
     "Decision boundary": 50,
     "Opt-attack": 50,
 }
