@@ -505,9 +505,9 @@ page.record(
 #   enlarged from eight pixels, or drawn from a few fonts, nothing is lost by that. Stopped at its first success and with its
 #   step chosen as freely as everybody's, it needs a fraction of the queries reported for it, at similar L2. Its reported count
 #   may include the lowering of the distortion that follows the first success; `AutoZOOM(refine=...)` does that.
-# - *On the glyphs the meta attacker has hardly learnt anything* (compare Table 2.6): seconds of meta-training on networks
-#   that share little. There the attack lives on its queries alone, as the random start in Figure 2.2 does. On the digits,
-#   where the gradients of the sources agree, training shows from the first step.
+# - *On the forty glyphs the meta attacker has hardly learnt anything* (compare Table 2.6): seconds of meta-training on networks
+#   that share little. There the attack lives on its queries alone, as the random start in Figure 2.2 does. On ten glyphs it has
+#   learnt a little, and on the digits, where the gradients of the sources agree, training shows from the first step.
 # - *On MNIST* (recorded run) the order against ZOO and AutoZOOM is the thesis's. Bandits, granted a quarter more distortion
 #   by the rule above and stopped at the first success, need about as few queries, where they succeed.
 # - *A target among many classes* is far away, and steps of one fixed size are slow on a long way.
