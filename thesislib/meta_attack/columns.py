@@ -121,11 +121,12 @@ THESIS: dict[str, Column] = {
     ),
 }
 
-# ---- the same data on two cores: shorter trainings, narrower networks, less meta-training
+# ---- the same data in minutes of one GPU, or an hour (MNIST) to a day of two cores: shorter trainings, narrower
+# networks, less meta-training
 
 _SHORT = {"nesterov": True, "schedule": "one-cycle"}
-_NARROW = Recipe(epochs=8, batch=128, lr=0.1, weight_decay=5e-4, pad=4, flip=True, **_SHORT)
-_TINY = Recipe(epochs=30, batch=64, lr=0.1, weight_decay=5e-4, pad=6, flip=True, **_SHORT)
+_NARROW = Recipe(epochs=12, batch=128, lr=0.1, weight_decay=5e-4, pad=4, flip=True, **_SHORT)
+_TINY = Recipe(epochs=30, batch=128, lr=0.1, weight_decay=5e-4, pad=6, flip=True, **_SHORT)
 
 REDUCED: dict[str, Column] = {
     "mnist": replace(
@@ -144,24 +145,24 @@ REDUCED: dict[str, Column] = {
     ),
     "cifar10": replace(
         THESIS["cifar10"],
-        victim=Network("ResNet18", 0.25, _NARROW),
+        victim=Network("ResNet18", 0.5, _NARROW),
         learning=Learning(
             size=32,
-            sources=_like("VGG13 VGG16", _NARROW, 0.25) + _like("GoogLeNet", _NARROW, 0.125),
-            images=3000,
+            sources=_like("VGG13 VGG16", _NARROW, 0.5) + _like("GoogLeNet", _NARROW, 0.25),
+            images=6000,
             few=500,
-            reptile=Reptile(steps=200, batch=64, outer_lr=1.0, target=0.75, every=10),
+            reptile=Reptile(steps=600, batch=128, outer_lr=1.0, every=20),
         ),
     ),
     "tiny_imagenet18": replace(
         THESIS["tiny_imagenet18"],
-        victim=Network("ResNet18", 0.25, _TINY),
+        victim=Network("ResNet18", 0.5, _TINY),
         learning=Learning(
             size=64,
-            sources=_like("VGG11 VGG13 VGG16", _TINY, 0.125),
-            images=3000,
+            sources=_like("VGG11 VGG13 VGG16", _TINY, 0.25),
+            images=6000,
             few=300,
-            reptile=Reptile(steps=100, batch=64, outer_lr=1.0, target=0.85, every=10),
+            reptile=Reptile(steps=400, batch=64, outer_lr=1.0, every=20),
         ),
     ),
 }

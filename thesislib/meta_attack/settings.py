@@ -28,10 +28,10 @@ OURS = "choice of this book"
 BATCH = 25  # images attacked at once; shards start and end at multiples
 
 LONG = {
-    "ZOO": 100,
+    "ZOO": 200,
     "AutoZOOM": 200,
-    "Bandits": 50,
-    "FW-black": 50,
+    "Bandits": 200,
+    "FW-black": 200,
     "Decision boundary": 50,
     "Opt-attack": 50,
 }
@@ -69,7 +69,7 @@ class Settings(ChapterSettings):
         paths=True,
         source="thesis: MNIST, CIFAR10, tiny-ImageNet",
     )
-    device: str = setting("cpu", choices=("cpu",))
+    device: str = setting("cpu", choices=("cpu", "cuda"), source="everything is computed there; " + OURS)
     repeats: int = setting(1, low=1, high=1, unit="seeds", source="intervals are over images")
     methods: tuple[str, ...] = setting(METHODS, choices=METHODS, source="tables 2.4 and 2.5")
     images: int = setting(60, low=1, unit="images a data set", source="thesis: 1000")
