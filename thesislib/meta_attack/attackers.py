@@ -16,7 +16,7 @@ from thesislib.training import seeded
 KINDS = ("trained", "random", "vanilla", "estimated", "white-box few")
 """Ways to come by a meta attacker; :func:`learnt` says what each is."""
 
-GPU_CHUNK = 4096  # images sent to a network at once; 64 suit a processor's cache
+GPU_CHUNK = 2048  # images sent to a network at once; 64 suit a processor's cache
 HELD_OUT = 100  # test images a source on which learning is monitored, as in the released code
 
 

@@ -153,10 +153,11 @@ REDUCED: dict[str, Column] = {
             few=500,
             reptile=Reptile(steps=600, batch=128, outer_lr=1.0, every=20),
         ),
+        dropped=_HARD_LABEL,
     ),
     "tiny_imagenet18": replace(
         THESIS["tiny_imagenet18"],
-        victim=Network("ResNet18", 0.5, _TINY),
+        victim=Network("ResNet18", 0.25, _TINY),
         learning=Learning(
             size=64,
             sources=_like("VGG11 VGG13 VGG16", _TINY, 0.25),
@@ -164,6 +165,7 @@ REDUCED: dict[str, Column] = {
             few=300,
             reptile=Reptile(steps=400, batch=64, outer_lr=1.0, every=20),
         ),
+        dropped=_HARD_LABEL,
     ),
 }
 

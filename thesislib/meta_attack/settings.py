@@ -35,7 +35,7 @@ LONG = {
     "Decision boundary": 50,
     "Opt-attack": 50,
 }
-"""Images a method of a reduced run on MNIST; the meta attacks take all that ``images`` allows."""
+"""Images a method of a reduced run, at most; the meta attacks take all that ``images`` allows."""
 
 MOST = {"tiny_imagenet18": 500}
 """Attacked images, at most, where the test set is small."""
@@ -115,7 +115,7 @@ class Settings(ChapterSettings):
     def window(self, method: str, dataset: str) -> range:
         """Numbers of the images a method attacks: in the order of the test set, misclassified ones left out."""
         count = min(self.images, MOST.get(dataset, self.images))
-        if self.reduced and dataset == "mnist":
+        if self.reduced:
             count = min(count, LONG.get(method, count))
         return range(min(self.first, count), count if self.last is None else min(self.last, count))
 
