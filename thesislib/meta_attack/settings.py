@@ -30,8 +30,8 @@ BATCH = 25  # images attacked at once; shards start and end at multiples
 LONG = {
     "ZOO": 200,
     "AutoZOOM": 200,
-    "Bandits": 200,
-    "FW-black": 200,
+    "Bandits": 100,
+    "FW-black": 100,
     "Decision boundary": 50,
     "Opt-attack": 50,
 }
@@ -259,7 +259,16 @@ NET_LAYERS = {"LeNet5": 5, "Net1": 4, "Net2": 4, "Net3": 4, "Net4": 4, "Net5": 5
 SEARCH: dict[str, tuple[str, ...]] = {
     "Meta attack": ("beta=0.01", "beta=0.02", "beta=0.04", "q=64"),
     "ZOO": ("lr=0.01", "lr=0.03", "lr=0.05", "lr=0.1", "c=0.5", "c=5.0"),
-    "AutoZOOM": ("lr=0.003", "lr=0.01", "lr=0.03", "c=1.0", "c=10.0", "codec=autoencoder", "codec=bilinear"),
+    "AutoZOOM": (
+        "lr=0.001",
+        "lr=0.003",
+        "lr=0.01",
+        "lr=0.03",
+        "c=1.0",
+        "c=10.0",
+        "codec=autoencoder",
+        "codec=bilinear",
+    ),
     "Bandits": ("image_lr=0.05", "image_lr=0.5", "prior_lr=0.1", "prior_lr=1.0", "exploration=0.1"),
     "FW-black": ("directions=5", "directions=10", "directions=25", "lr=0.05", "lr=0.2"),
     "Decision boundary": ("sideways=0.01", "sideways=0.05", "inwards=0.05"),
