@@ -229,8 +229,12 @@ STAND_INS: dict[str, Column] = {
         ),
         enough=0.6,
         partner="glyphs",
-        # Targets are far on forty classes: what these would spend on them is a third of the chapter's time.
-        dropped=(*_HARD_LABEL, *((method, TARGETED) for method in ("Meta transfer", "Bandits", "FW-black"))),
+        # Targets are far on forty classes: what these would spend on them is half of the chapter's time.
+        dropped=(
+            *_HARD_LABEL,
+            *((method, TARGETED) for method in ("Meta transfer", "ZOO", "Bandits", "FW-black")),
+            ("FW-black", UNTARGETED),
+        ),
         options=_GLYPHS_OPTIONS,
     ),
 }

@@ -72,7 +72,7 @@ class Settings(ChapterSettings):
     device: str = setting("cpu", choices=("cpu", "cuda"), source="everything is computed there; " + OURS)
     repeats: int = setting(1, low=1, high=1, unit="seeds", source="intervals are over images")
     methods: tuple[str, ...] = setting(METHODS, choices=METHODS, source="tables 2.4 and 2.5")
-    images: int = setting(60, low=1, unit="images a data set", source="thesis: 1000")
+    images: int = setting(50, low=1, unit="images a data set", source="thesis: 1000")
     first: int = setting(0, low=0, unit="images", source=f"start of a shard, a multiple of {BATCH}")
     last: int | None = setting(None, low=1, unit="images", source="end of a shard, likewise; None: all")
     reduced: bool = setting(
@@ -95,7 +95,7 @@ class Settings(ChapterSettings):
     sweep_beta: tuple[float, ...] = setting(
         (0.5, 1.0, 2.0), low=0.01, unit=r"\beta", source="figure 2.3; " + OURS
     )
-    sweep_images: int = setting(60, low=1, unit="images", source="figure 2.3; " + OURS)
+    sweep_images: int = setting(50, low=1, unit="images", source="figure 2.3; " + OURS)
     cosine_images: int = setting(100, low=1, unit="images", source="table 2.6; " + OURS)
     gallery_images: int = setting(3, low=1, unit="images", source="extra 2.A")
     search_images: int = setting(10, low=1, unit="images", source="extra 2.B; none of them is reported")
