@@ -28,14 +28,14 @@ OURS = "choice of this book"
 BATCH = 25  # images attacked at once; shards start and end at multiples
 
 LONG = {
-    "ZOO": 200,
+    "ZOO": 100,
     "AutoZOOM": 200,
-    "Bandits": 100,
-    "FW-black": 100,
+    "Bandits": 50,
+    "FW-black": 50,
     "Decision boundary": 50,
     "Opt-attack": 50,
 }
-"""Images a method of a reduced run, at most; the meta attacks take all that ``images`` allows."""
+"""Images a method of a reduced run, at most, as two cores allow; the meta attacks take all that ``images`` asks for."""
 
 MOST = {"tiny_imagenet18": 500}
 """Attacked images, at most, where the test set is small."""
