@@ -61,24 +61,23 @@ def accumulate(vectors: list[Vectors], height: int, width: int) -> np.ndarray:
 
 
 def resized(maps: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Maps of the clip at another size: nearest pixel, displacement scaled and rounded.
+    """Motion maps of the same clip at another size, displacements in its pixels (not rounded).
 
     Returns
     -------
-    array of int16, shape (n_maps, height, width, 2)
+    array of float32, shape (n_maps, height, width, 2)
     """
-    old_height, old_width = maps.shape[1:3]
-    rows = ((np.arange(height) + 0.5) * old_height / height).astype(int)
-    columns = ((np.arange(width) + 0.5) * old_width / width).astype(int)
-    scale = np.array([width / old_width, height / old_height])
-    return np.rint(maps[:, rows][:, :, columns] * scale).astype(np.int16)
+    scale = np.array([width / maps.shape[2], height / maps.shape[1]], np.float32)
+    return _nearest(maps, height, width) * scale
 
 
 def lookup(maps: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Motion maps as places in a noise picture of the size that the model sees (released code's normalisation).
+    """Motion maps as places in a noise picture of the size that the model sees.
 
-    The least value of a map, over both its channels, is subtracted, so that all are 0 or more; no pixel is far
-    enough from another to leave the picture, or it is clipped to its edge (the released code wraps at 256).
+    The released code's normalisation: a map's least value, over both channels, is subtracted, so that all are 0
+    or more. Displacements stay in pixels of the clip as it was recorded, whatever the model sees of it: the noise
+    is a table, and to round them to a small frame's pixels would only merge most of its rows. What lies beyond
+    the picture is put on its edge (the released code wraps at 256, in pictures of 256).
 
     Parameters
     ----------
@@ -92,6 +91,14 @@ def lookup(maps: np.ndarray, height: int, width: int) -> np.ndarray:
     array of int64, shape (n_maps, height, width, 2)
         x from 0 to width - 1, and y from 0 to height - 1.
     """
-    small = resized(maps, height, width).astype(np.int64)
+    small = _nearest(maps, height, width).astype(np.int64)
     small -= small.min(axis=(1, 2, 3), keepdims=True)
     return np.minimum(small, (width - 1, height - 1))
+
+
+def _nearest(maps: np.ndarray, height: int, width: int) -> np.ndarray:
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(int)
+        for new, old in ((height, maps.shape[1]), (width, maps.shape[2]))
+    )
+    return maps[:, rows][:, :, columns]
