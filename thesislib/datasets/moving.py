@@ -310,29 +310,8 @@ def _outline(look: int) -> np.ndarray:
 PRESETS = {
     "moves": Filming(MOTIONS, classes=12, motion_tells=1, look_tells=0.4, train=80, test=25, length=24),
     "moves_panning": Filming(
-        MOTIONS[:10],
-        classes=10,
-        motion_tells=1,
-        look_tells=0.4,
-        train=80,
-        test=25,
-        length=36,
-        pan=1.5,
-        seed=1,
+        *(MOTIONS[:10], 10, 1, 0.25), train=80, test=25, length=36, pan=2.5, colour=0.2, seed=1
     ),
-    "looks": Filming(
-        MOTIONS, classes=10, motion_tells=0, look_tells=1, train=60, test=25, length=24, ground=0.1, seed=2
-    ),
-    "looks_many": Filming(
-        MOTIONS,
-        classes=20,
-        motion_tells=0,
-        look_tells=1,
-        train=40,
-        test=13,
-        length=36,
-        ground=0.1,
-        pan=1.0,
-        seed=3,
-    ),
+    "looks": Filming(*(MOTIONS, 10, 0, 1), train=60, test=25, length=24, ground=0.1, seed=2),
+    "looks_many": Filming(*(MOTIONS, 20, 0, 1), train=40, test=13, length=36, ground=0.1, pan=2.0, seed=3),
 }
