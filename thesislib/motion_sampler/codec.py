@@ -63,7 +63,7 @@ def motion_vectors(clip: np.ndarray, codec: str = "mpeg4", group: int = GROUP) -
     else:
         # Vectors name no reference frame, so that it is the one before has to be the only possibility.
         grid = f"ref=1:bframes=0:keyint={group}:min-keyint={group}:scenecut=0:weightp=0:threads=1"
-        stream = encode(even, "libx264", {"preset": "fast", "crf": "10", "x264-params": grid})
+        stream = encode(even, "libx264", {"preset": "veryfast", "crf": "5", "x264-params": grid})
     return [_vectors(frame) for frame in pictures(stream, motion=True)]
 
 
