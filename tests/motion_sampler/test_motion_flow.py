@@ -1,5 +1,7 @@
 """Optical flow: chained over an interval it agrees with the motion that was drawn, on any number of threads."""
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import pytest
@@ -50,7 +52,7 @@ def test_a_stack_has_the_motion_of_each_pair_in_units_of_the_reach(shot):
     stack = flow_stack(clip, reach=0.1)
     assert stack.shape == (1, 14, 32, 32) and stack.dtype == np.float32
     pixels = (stack[0].reshape(7, 2, 32, 32) - 0.5) * 2 * 0.1 * 32
-    for k, (first, second) in enumerate(zip(chosen[:-1], chosen[1:], strict=True)):
+    for k, (first, second) in enumerate(pairwise(chosen)):
         true = -shot.motion(second, first)[2::4, 2::4] / 4  # attached to the earlier frame, in 32 pixels
         thing = shot.layer[first][2::4, 2::4] > 0
         assert np.abs(np.median(pixels[k][:, thing], axis=1) - np.median(true[thing], axis=0)).max() < 0.4

@@ -28,8 +28,8 @@ def improved_maps(clip: np.ndarray) -> tuple[np.ndarray, list[Interval]]:
     """Motion maps of the intervals of a clip that show most movement.
 
     An interval's movement is its map's energy: it grows while things move on, and falls once they turn back. The
-    best is taken first, then the next best that has at most half of its frames in common with any taken, until
-    there are as many as `motion_maps` gives, or none is left.
+    best is taken first, then the next best that shares at most half of the shorter one's frames with any taken,
+    until there are as many as `motion_maps` gives, or none is left.
 
     Parameters
     ----------
@@ -68,6 +68,6 @@ def improved_maps(clip: np.ndarray) -> tuple[np.ndarray, list[Interval]]:
 
 
 def _overlap(one: Interval, other: Interval) -> bool:
-    """Whether more than half of the first lies in the second."""
+    """Whether they have more than half of the shorter one in common."""
     common = min(sum(one), sum(other)) - max(one.start, other.start)
-    return 2 * common > one.length
+    return 2 * common > min(one.length, other.length)
