@@ -51,7 +51,6 @@ def improved_maps(clip: np.ndarray) -> tuple[np.ndarray, list[Interval]]:
     height, width = clip.shape[1:3]
     vectors = motion_vectors(clip, group=len(clip))  # one intra frame, so that any frame can be a start
     ways = [painted(frame, height, width) for frame in vectors[1:]]
-    ways = [painted(frame, height, width) for frame in vectors[1:]]
     candidates = {
         Interval(start, length): found
         for start in range(0, len(clip) - min(LENGTHS) + 1, STEP)
