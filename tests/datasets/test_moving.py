@@ -150,7 +150,7 @@ def test_a_frame_tells_the_class_where_looks_do_and_half_of_it_where_motion_does
         return RidgeClassifier().fit(features[:half], labels[:half]).score(features[half:], labels[half:])
 
     looks, moves = accuracy("looks"), accuracy("moves")
-    assert looks > 0.6 and 2 / 12 < moves < 0.45
+    assert looks > 0.45 and 2 / 12 < moves < 0.45
 
 
 def test_the_fingerprint_is_of_the_code_and_another_loader_says_which_to_use():
