@@ -295,7 +295,7 @@ def test_nothing_to_read_is_an_error(tmp_path):
     tree(tmp_path)
     for file in (tmp_path / "test").glob("*/*.mp4"):
         file.write_bytes(b"")
-    with pytest.raises(DatasetError, match="none of 2 clips under .* can be read: .* it is empty"):
+    with pytest.raises(DatasetError, match=r"none of 2 clips under .* can be read: .* it is empty"):
         load_clips(tmp_path, frames=4, size=16)
 
 
@@ -335,7 +335,7 @@ def test_a_folder_of_something_else_is_refused_with_what_would_do(tmp_path):
     assert not holds_clips(tmp_path)
     with pytest.raises(DatasetError, match=r"expected train/<class>/\*\.mp4 .* UCF-101"):
         load_clips(tmp_path)
-    with pytest.raises(DatasetError, match="no data set 'no_such'.* moves_panning"):
+    with pytest.raises(DatasetError, match=r"no data set 'no_such'.* moves_panning"):
         load_clips("no_such")
 
 
