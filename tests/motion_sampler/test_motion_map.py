@@ -16,7 +16,6 @@ from thesislib.motion_sampler.motion_map import (
     lookup,
     motion_energy,
     motion_maps,
-    painted,
     sampled,
 )
 
@@ -209,8 +208,9 @@ def frames_of_blocks(draw):
 def test_following_is_what_its_docstring_says_pixel_by_pixel(frames):
     vectors = [Vectors(np.array(boxes, int).reshape(-1, 4), ways) for boxes, ways in frames]
     np.testing.assert_array_equal(accumulate(vectors, 20, 24), naive(frames, 20, 24))
-    ways = [painted(frame, 20, 24) for frame in vectors]
-    for length, found in followed(ways, 20, 24, range(1, 9)).items():
+    maps = followed(vectors, 20, 24, range(1, 9))
+    assert list(maps) == list(range(1, len(frames) + 2))
+    for length, found in maps.items():
         np.testing.assert_array_equal(found, naive(frames[: length - 1], 20, 24))
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from thesislib.motion_sampler.codec import GROUP, motion_vectors
-from thesislib.motion_sampler.motion_map import checked, followed, motion_energy, painted
+from thesislib.motion_sampler.motion_map import checked, followed, motion_energy
 
 LENGTHS = (6, 9, 12, 18, 24)
 STEP = 3  # frames between the starts that are tried
@@ -50,11 +50,12 @@ def improved_maps(clip: np.ndarray) -> tuple[np.ndarray, list[Interval]]:
     checked(clip, GROUP)
     height, width = clip.shape[1:3]
     vectors = motion_vectors(clip, group=len(clip))  # one intra frame, so that any frame can be a start
-    ways = [painted(frame, height, width) for frame in vectors[1:]]
     candidates = {
         Interval(start, length): found
         for start in range(0, len(clip) - min(LENGTHS) + 1, STEP)
-        for length, found in followed(ways[start : start + max(LENGTHS) - 1], height, width, LENGTHS).items()
+        for length, found in followed(
+            vectors[start + 1 : start + max(LENGTHS)], height, width, LENGTHS
+        ).items()
     }
     energy = dict(zip(candidates, motion_energy(np.stack(list(candidates.values()))), strict=True))
     best = sorted(candidates, key=energy.__getitem__, reverse=True)
