@@ -56,7 +56,8 @@ def motion_vectors(clip: np.ndarray, codec: str = "mpeg4", group: int = GROUP) -
     if codec not in CODECS:
         raise ValueError(f"codec = {codec!r}, expected one of {', '.join(CODECS)}")
     height, width = clip.shape[1:3]
-    even = np.pad(clip, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), "edge")
+    odd = height % 2 or width % 2
+    even = np.pad(clip, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), "edge") if odd else clip
     if codec == "mpeg4":
         options = {"g": str(group), "bf": "0", "sc_threshold": NO_CUT}
         stream = encode(even, "mpeg4", options, quantiser=BEST)

@@ -134,7 +134,8 @@ def _fetched(origin, boxes, ways):
             continue
         for y in range(max(top, 0, down), min(top + box_height, height, height + down)):
             for x in range(max(left, 0, right), min(left + box_width, width, width + right)):
-                after[y, x] = origin[y - down, x - right]
+                for axis in range(2):
+                    after[y, x, axis] = origin[y - down, x - right, axis]
     return after
 
 
