@@ -4,7 +4,7 @@
 >>> from thesislib.motion_sampler.motion_map import lookup, motion_maps
 >>> still = np.zeros((24, 64, 64, 3), np.uint8)
 >>> maps = motion_maps(still)
->>> maps.shape, maps.any()
+>>> maps.shape, bool(maps.any())
 ((2, 64, 64, 2), False)
 >>> lookup(maps, 32, 32).shape
 (2, 32, 32, 2)
