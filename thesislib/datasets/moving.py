@@ -1,0 +1,308 @@
+"""Short films of textured things that move as told over textured grounds, put through a real codec.
+
+A set is a :class:`Filming`; :func:`film` shoots any clip of it, always the same, and knows where each pixel
+came from. All that decides it is in this file, so its hash is the fingerprint of every set in `PRESETS`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from thesislib.datasets.video import decode, encode
+
+# H.264 as cameras and web sites deliver it; what an attacker encodes again is another stream.
+CODEC, CODEC_OPTIONS = "libx264", {"preset": "superfast", "crf": "20", "threads": "1"}
+CANVAS = 96  # side of the picture of a thing, pixels; its outline has radius 0.44 of that
+MOTIONS = (
+    *("left", "right", "up", "down", "nearer", "farther", "clockwise", "anticlockwise"),
+    *("shake", "cross", "circle", "still"),
+)
+PERIOD = 8  # frames: a shake goes there and back
+
+
+@dataclass(frozen=True)
+class Filming:
+    """What a set of clips looks like. Lengths are pixels of the clip as encoded, colours go from 0 to 1.
+
+    Attributes
+    ----------
+    motions : tuple of str
+        Class `k` moves like ``motions[k % len(motions)]``, out of `MOTIONS`.
+    classes : int
+        Class `k` looks like look `k`: outline, colour and ground of that number.
+    motion_tells, look_tells : float
+        Share of clips whose motion (look) is their class's own; the others' is drawn at random.
+    train, test : int
+        Clips of a class.
+    length : int
+        Frames of a clip as encoded.
+    frames : int
+        Frames a model sees, evenly spread over the clip.
+    size : int
+        Side of a frame as a model sees it, pixels.
+    side : int
+        Side of a frame as encoded.
+    speed : tuple of float
+        Least and largest way of a thing from frame to frame.
+    pan : float
+        Largest way of the ground from frame to frame.
+    radius : tuple of float
+        Least and largest radius of a thing.
+    colour, texture, ground : float
+        How far a look's colour is from grey, how strong its soft spots are, and how far the look colours the
+        ground too.
+    jitter : float
+        Standard deviation of a thing's and a ground's colour within a look.
+    seed : int
+        Another one gives other clips of the same kind.
+    """
+
+    motions: tuple[str, ...]
+    classes: int
+    motion_tells: float
+    look_tells: float
+    train: int
+    test: int
+    length: int
+    frames: int = 8
+    size: int = 32
+    side: int = 128
+    speed: tuple[float, float] = (0.8, 3.0)
+    pan: float = 0.0
+    radius: tuple[float, float] = (20.0, 30.0)
+    colour: float = 0.2
+    texture: float = 0.08
+    ground: float = 0.0
+    jitter: float = 0.04
+    seed: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes: what moves how, as far as either tells."""
+        ways = [self.motions[k % len(self.motions)] for k in range(self.classes)]
+        if self.motion_tells == 1:
+            return tuple(ways)
+        return tuple(f"{way} {k}" for k, way in enumerate(ways))
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """A clip before it is encoded, and the truth about it.
+
+    Attributes
+    ----------
+    frames : array of uint8, shape (length, side, side, 3)
+    layer : array of int, shape (length, side, side)
+        What is seen in a pixel: 0 the ground, 1 and 2 the things.
+    places : array of float, shape (length, layers, 3, 3)
+        Where each layer lies: from its own coordinates to the frame's, x first, homogeneous.
+    """
+
+    frames: np.ndarray
+    layer: np.ndarray
+    places: np.ndarray
+
+    def motion(self, start: int, stop: int) -> np.ndarray:
+        """Way of what is seen in each pixel of frame `stop` since frame `start`; shape (side, side, 2).
+
+        In pixels, x first, positive to the right and down, as motion maps have it.
+        """
+        side = self.frames.shape[1]
+        pixels = np.stack([*np.mgrid[:side, :side][::-1], np.ones((side, side))], axis=-1).astype(float)
+        back = self.places[start] @ np.linalg.inv(self.places[stop])  # of each layer
+        origins = np.einsum("yxij,yxj->yxi", back[self.layer[stop]], pixels)
+        return (pixels - origins)[..., :2]
+
+
+def clip(filming: Filming, part: str, number: int) -> np.ndarray:
+    """A clip of a set as a viewer gets it, decoded; uint8, shape (length, side, side, 3)."""
+    return decode(encode(film(filming, part, number).frames, CODEC, CODEC_OPTIONS))
+
+
+def label(filming: Filming, number: int) -> int:
+    """Class of a clip: they take turns."""
+    return number % filming.classes
+
+
+def seen(filming: Filming, whole: np.ndarray) -> np.ndarray:
+    """What a model sees of a clip; uint8, shape (frames, size, size, 3)."""
+    sides = (filming.size, filming.size)
+    chosen = whole[instants(len(whole), filming.frames)]
+    return np.stack([cv2.resize(frame, sides, interpolation=cv2.INTER_AREA) for frame in chosen])
+
+
+def instants(length: int, frames: int) -> np.ndarray:
+    """Numbers of `frames` frames in the middles of equal parts of a clip of `length` frames."""
+    return ((np.arange(frames) + 0.5) * length / frames).astype(int)
+
+
+def film(filming: Filming, part: str, number: int) -> Shot:
+    """Shoot clip `number` of ``"train"`` or ``"test"``, before encoding."""
+    rng = np.random.default_rng([filming.seed, ("train", "test").index(part), number])
+    own = label(filming, number)
+    way = own if rng.random() < filming.motion_tells else int(rng.integers(filming.classes))
+    look = own if rng.random() < filming.look_tells else int(rng.integers(filming.classes))
+    motion = filming.motions[way % len(filming.motions)]
+    pan = filming.pan * rng.uniform(0.4, 1) * _direction(rng.uniform(0, 2 * math.pi))
+    layers = [_ground(filming, look, rng)]
+    things = [look] if motion != "cross" else [look, int(rng.integers(filming.classes))]
+    layers += [_thing(filming, each, rng) for each in things]
+    places = _places(filming, motion, pan, len(things), layers[0].shape[0], rng)
+    return _shoot(filming, layers, places)
+
+
+def _shoot(filming: Filming, layers: list[np.ndarray], places: np.ndarray) -> Shot:
+    side = filming.side
+    frames = np.empty((filming.length, side, side, 3), np.uint8)
+    seen = np.zeros((filming.length, side, side), np.int8)
+    for t, matrices in enumerate(places):
+        picture = _moved(layers[0], matrices[0], side)[..., :3]
+        for number in range(1, len(layers)):
+            over = _moved(layers[number], matrices[number], side)
+            cover = over[..., 3:]
+            picture = picture * (1 - cover) + over[..., :3]
+            seen[t][cover[..., 0] > 0.5] = number
+        frames[t] = np.rint(255 * np.clip(picture, 0, 1))
+    return Shot(frames, seen, places)
+
+
+def _moved(layer: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
+    return cv2.warpAffine(layer, matrix[:2], (side, side), flags=cv2.INTER_LINEAR)
+
+
+def _places(
+    filming: Filming, motion: str, pan: np.ndarray, things: int, ground: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Matrices of all layers over time, shape (length, layers, 3, 3)."""
+    length, side = filming.length, filming.side
+    middle = (side - 1) / 2
+    time = np.arange(length) - (length - 1) / 2
+    radius = rng.uniform(*filming.radius, things)
+    speed = rng.uniform(*filming.speed)
+    start = middle + rng.uniform(-0.1, 0.1, 2) * side
+    turn = rng.uniform(-0.3, 0.3, things)
+    moved = _way(motion, speed, time, radius[0])
+    places = np.empty((length, 1 + things, 3, 3))
+    places[:, 0] = [_matrix(middle + pan * t, 1, 0, ground) for t in time]
+    for k in range(things):
+        sign = 1 - 2 * k  # the second thing of a crossing comes the other way
+        offset = np.array([0.0, 10.0 * sign]) if things > 1 else 0
+        for t in range(length):
+            x, y, scale, angle = moved[t]
+            centre = start + offset + sign * np.array([x, y])
+            places[t, 1 + k] = _matrix(centre, scale * radius[k] / (0.44 * CANVAS), turn[k] + angle, CANVAS)
+    return places
+
+
+def _way(motion: str, speed: float, time: np.ndarray, radius: float) -> np.ndarray:
+    """Of each instant: shift to the right and down, scale and turn; shape (length, 4)."""
+    moved = np.zeros((len(time), 4))
+    moved[:, 2] = 1
+    match motion:
+        case "left" | "right" | "cross":
+            moved[:, 0] = (-1 if motion == "left" else 1) * speed * time
+        case "up" | "down":
+            moved[:, 1] = (-1 if motion == "up" else 1) * speed * time
+        case "nearer" | "farther":  # the outline moves at half the speed, or it would fill the picture
+            moved[:, 2] = np.exp((-1 if motion == "farther" else 1) * 0.5 * speed * time / radius)
+        case "clockwise" | "anticlockwise":  # the y axis points down, so a positive turn is clockwise
+            moved[:, 3] = (-1 if motion == "anticlockwise" else 1) * speed * time / radius
+        case "shake":
+            moved[:, 0] = speed * (np.abs((time - time[0]) % PERIOD - PERIOD / 2) - PERIOD / 4)
+        case "circle":
+            moved[:, :2] = 16 * np.stack([np.cos(speed * time / 16), np.sin(speed * time / 16)], axis=1)
+    return moved
+
+
+def _matrix(centre: np.ndarray, scale: float, angle: float, canvas: int) -> np.ndarray:
+    """Puts the middle of a canvas at `centre`, scaled and turned."""
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    linear = np.array([[cos, -sin], [sin, cos]])
+    matrix = np.eye(3)
+    matrix[:2, :2] = linear
+    matrix[:2, 2] = centre - linear @ np.full(2, (canvas - 1) / 2)
+    return matrix
+
+
+def _direction(angle: float) -> np.ndarray:
+    return np.array([math.cos(angle), math.sin(angle)])
+
+
+def _ground(filming: Filming, look: int, rng: np.random.Generator) -> np.ndarray:
+    """A textured picture with room for the pan; float32, shape (canvas, canvas, 3)."""
+    canvas = filming.side + 2 * math.ceil(filming.pan * filming.length / 2) + 2
+    colour = 0.5 + 0.6 * filming.ground * _hue(look, filming.classes, half=True)
+    colour = colour + filming.jitter * rng.standard_normal(3)
+    spots = _spots(canvas, 6, rng) + _spots(canvas, 24, rng)
+    return (colour + filming.texture * spots[..., None]).astype(np.float32)
+
+
+def _thing(filming: Filming, look: int, rng: np.random.Generator) -> np.ndarray:
+    """Colours times cover, and cover; float32, shape (CANVAS, CANVAS, 4)."""
+    colour = 0.5 + filming.colour * _hue(look, filming.classes) + filming.jitter * rng.standard_normal(3)
+    picture = colour + filming.texture * 1.4 * _spots(CANVAS, 7, rng)[..., None]
+    cover = _outline(look)[..., None]
+    return np.concatenate([picture * cover, cover], axis=-1).astype(np.float32)
+
+
+def _hue(look: int, classes: int, half: bool = False) -> np.ndarray:
+    """Direction from grey to the look's colour, one of `classes` evenly around the circle of hues."""
+    angle = 2 * math.pi * ((look + 0.5 * half) / classes)
+    return np.cos(angle - 2 * math.pi / 3 * np.arange(3))
+
+
+def _spots(side: int, grain: int, rng: np.random.Generator) -> np.ndarray:
+    """Soft random spots of unit variance or less, `grain` pixels wide."""
+    coarse = rng.standard_normal((side // grain + 2,) * 2).astype(np.float32)
+    return cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+
+
+@functools.cache
+def _outline(look: int) -> np.ndarray:
+    """Cover of one of eight outlines, each a radius that depends on the direction; shape (CANVAS, CANVAS)."""
+    axis = np.arange(CANVAS) - (CANVAS - 1) / 2
+    x, y = np.meshgrid(axis, axis)
+    direction, distance = np.arctan2(y, x), np.hypot(x, y)
+    corners = 3 + look % 4
+    if look % 8 < 4:  # a regular polygon
+        part = 2 * math.pi / corners
+        reach = math.cos(part / 2) / np.cos((direction + math.pi / 2) % part - part / 2)
+    else:  # a flower
+        reach = 0.72 + 0.28 * np.cos(corners * (direction + math.pi / 2))
+    return np.clip(0.44 * CANVAS * reach - distance + 0.5, 0, 1).astype(np.float32)
+
+
+PRESETS = {
+    "moves": Filming(MOTIONS, classes=12, motion_tells=1, look_tells=0.4, train=80, test=25, length=24),
+    "moves_panning": Filming(
+        MOTIONS[:10],
+        classes=10,
+        motion_tells=1,
+        look_tells=0.4,
+        train=80,
+        test=25,
+        length=36,
+        pan=1.5,
+        seed=1,
+    ),
+    "looks": Filming(
+        MOTIONS, classes=10, motion_tells=0, look_tells=1, train=60, test=25, length=24, ground=0.1, seed=2
+    ),
+    "looks_many": Filming(
+        MOTIONS,
+        classes=20,
+        motion_tells=0,
+        look_tells=1,
+        train=40,
+        test=13,
+        length=36,
+        ground=0.1,
+        pan=1.0,
+        seed=3,
+    ),
+}
