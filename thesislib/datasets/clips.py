@@ -56,9 +56,13 @@ def load_clips(name: str | os.PathLike) -> Clips:
     if name not in moving.PRESETS:
         raise DatasetError(f"no clips {name!r}; there are {', '.join(moving.PRESETS)}")
     filming = moving.PRESETS[name]
-    parts = []
-    for part, each in (("train", filming.train), ("test", filming.test)):
-        count = each * filming.classes
-        shown = [moving.seen(filming, moving.clip(filming, part, k)) for k in range(count)]
-        parts += [np.stack(shown), np.array([moving.label(filming, k) for k in range(count)])]
-    return Clips(name, *parts, filming.names, lambda k: moving.clip(filming, "test", k))
+    train, test = range(filming.train * filming.classes), range(filming.test * filming.classes)
+    return Clips(
+        name,
+        np.stack([moving.example(filming, k) for k in train]),
+        np.array([moving.label(filming, k) for k in train]),
+        np.stack([moving.seen(filming, moving.clip(filming, k)) for k in test]),
+        np.array([moving.label(filming, k) for k in test]),
+        filming.names,
+        lambda k: moving.clip(filming, k),
+    )

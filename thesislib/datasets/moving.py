@@ -22,6 +22,10 @@ MOTIONS = (
     *("left", "right", "up", "down", "nearer", "farther", "clockwise", "anticlockwise"),
     *("shake", "cross", "circle", "still"),
 )
+OUTLINES = (
+    *("triangle", "square", "pentagon", "hexagon"),
+    *("three petals", "four petals", "five petals", "six petals"),
+)
 PERIOD = 8  # frames: a shake goes there and back
 
 
@@ -72,22 +76,21 @@ class Filming:
     frames: int = 8
     size: int = 32
     side: int = 128
-    speed: tuple[float, float] = (0.8, 3.0)
+    speed: tuple[float, float] = (1.2, 3.6)
     pan: float = 0.0
-    radius: tuple[float, float] = (20.0, 30.0)
-    colour: float = 0.2
+    radius: tuple[float, float] = (24.0, 36.0)
+    colour: float = 0.25
     texture: float = 0.08
     ground: float = 0.0
-    jitter: float = 0.04
+    jitter: float = 0.02
     seed: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the classes: what moves how, as far as either tells."""
-        ways = [self.motions[k % len(self.motions)] for k in range(self.classes)]
+        """Names of the classes: how a thing moves, or, where that does not tell, what it is."""
         if self.motion_tells == 1:
-            return tuple(ways)
-        return tuple(f"{way} {k}" for k, way in enumerate(ways))
+            return tuple(self.motions[k % len(self.motions)] for k in range(self.classes))
+        return tuple(f"{OUTLINES[k % len(OUTLINES)]} {k}" for k in range(self.classes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +122,18 @@ class Shot:
         return (pixels - origins)[..., :2]
 
 
-def clip(filming: Filming, part: str, number: int) -> np.ndarray:
-    """A clip of a set as a viewer gets it, decoded; uint8, shape (length, side, side, 3)."""
-    return decode(encode(film(filming, part, number).frames, CODEC, CODEC_OPTIONS))
+def clip(filming: Filming, number: int) -> np.ndarray:
+    """Test clip `number` as a viewer gets it, decoded; uint8, shape (length, side, side, 3)."""
+    return _delivered(film(filming, "test", number).frames)
+
+
+def example(filming: Filming, number: int) -> np.ndarray:
+    """Training clip `number` as a model sees it; uint8, shape (frames, size, size, 3).
+
+    Only those frames are filmed and encoded, since nobody asks what lies between them.
+    """
+    chosen = instants(filming.length, filming.frames)
+    return shrunk(_delivered(film(filming, "train", number, chosen).frames), filming.size, filming.size)
 
 
 def label(filming: Filming, number: int) -> int:
@@ -130,10 +142,13 @@ def label(filming: Filming, number: int) -> int:
 
 
 def seen(filming: Filming, whole: np.ndarray) -> np.ndarray:
-    """What a model sees of a clip; uint8, shape (frames, size, size, 3)."""
-    sides = (filming.size, filming.size)
-    chosen = whole[instants(len(whole), filming.frames)]
-    return np.stack([cv2.resize(frame, sides, interpolation=cv2.INTER_AREA) for frame in chosen])
+    """What a model sees of a test clip; uint8, shape (frames, size, size, 3)."""
+    return shrunk(whole[instants(len(whole), filming.frames)], filming.size, filming.size)
+
+
+def shrunk(frames: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Frames at a smaller size, each pixel the mean of the area it covers."""
+    return np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames])
 
 
 def instants(length: int, frames: int) -> np.ndarray:
@@ -141,8 +156,8 @@ def instants(length: int, frames: int) -> np.ndarray:
     return ((np.arange(frames) + 0.5) * length / frames).astype(int)
 
 
-def film(filming: Filming, part: str, number: int) -> Shot:
-    """Shoot clip `number` of ``"train"`` or ``"test"``, before encoding."""
+def film(filming: Filming, part: str, number: int, chosen: np.ndarray | slice = slice(None)) -> Shot:
+    """Shoot clip `number` of ``"train"`` or ``"test"``, or chosen frames of it, before encoding."""
     rng = np.random.default_rng([filming.seed, ("train", "test").index(part), number])
     own = label(filming, number)
     way = own if rng.random() < filming.motion_tells else int(rng.integers(filming.classes))
@@ -153,26 +168,41 @@ def film(filming: Filming, part: str, number: int) -> Shot:
     things = [look] if motion != "cross" else [look, int(rng.integers(filming.classes))]
     layers += [_thing(filming, each, rng) for each in things]
     places = _places(filming, motion, pan, len(things), layers[0].shape[0], rng)
-    return _shoot(filming, layers, places)
+    return _shoot(filming.side, layers, places[chosen])
 
 
-def _shoot(filming: Filming, layers: list[np.ndarray], places: np.ndarray) -> Shot:
-    side = filming.side
-    frames = np.empty((filming.length, side, side, 3), np.uint8)
-    seen = np.zeros((filming.length, side, side), np.int8)
+def _delivered(frames: np.ndarray) -> np.ndarray:
+    return decode(encode(frames, CODEC, CODEC_OPTIONS))
+
+
+def _shoot(side: int, layers: list[np.ndarray], places: np.ndarray) -> Shot:
+    frames = np.empty((len(places), side, side, 3), np.uint8)
+    layer = np.zeros((len(places), side, side), np.int8)
     for t, matrices in enumerate(places):
-        picture = _moved(layers[0], matrices[0], side)[..., :3]
+        picture = _moved(layers[0], matrices[0], side, side)
         for number in range(1, len(layers)):
-            over = _moved(layers[number], matrices[number], side)
-            cover = over[..., 3:]
-            picture = picture * (1 - cover) + over[..., :3]
-            seen[t][cover[..., 0] > 0.5] = number
-        frames[t] = np.rint(255 * np.clip(picture, 0, 1))
-    return Shot(frames, seen, places)
+            box = _box(matrices[number], side)
+            part = picture[box]
+            if part.size:
+                shift = np.array([[1, 0, -box[1].start], [0, 1, -box[0].start], [0, 0, 1]])
+                over = _moved(layers[number], shift @ matrices[number], *part.shape[:2])
+                part *= 1 - over[..., 3:]
+                part += over[..., :3]
+                layer[t][box][over[..., 3] > 0.5] = number
+        frames[t] = np.clip(picture, 0, 255) + 0.5
+    return Shot(frames, layer, places)
 
 
-def _moved(layer: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
-    return cv2.warpAffine(layer, matrix[:2], (side, side), flags=cv2.INTER_LINEAR)
+def _moved(picture: np.ndarray, matrix: np.ndarray, height: int, width: int) -> np.ndarray:
+    return cv2.warpAffine(picture, matrix[:2], (width, height), flags=cv2.INTER_LINEAR)
+
+
+def _box(matrix: np.ndarray, side: int) -> tuple[slice, slice]:
+    """The part of the frame that holds a thing."""
+    centre = matrix[:2] @ (CANVAS / 2, CANVAS / 2, 1)
+    reach = 0.5 * CANVAS * math.hypot(*matrix[0, :2])
+    low, high = np.clip([centre - reach, centre + reach + 1], 0, side).astype(int).tolist()
+    return slice(low[1], high[1]), slice(low[0], high[0])
 
 
 def _places(
@@ -234,20 +264,20 @@ def _direction(angle: float) -> np.ndarray:
 
 
 def _ground(filming: Filming, look: int, rng: np.random.Generator) -> np.ndarray:
-    """A textured picture with room for the pan; float32, shape (canvas, canvas, 3)."""
+    """A textured picture with room for the pan, 0 to 255; float32, shape (canvas, canvas, 3)."""
     canvas = filming.side + 2 * math.ceil(filming.pan * filming.length / 2) + 2
     colour = 0.5 + 0.6 * filming.ground * _hue(look, filming.classes, half=True)
     colour = colour + filming.jitter * rng.standard_normal(3)
     spots = _spots(canvas, 6, rng) + _spots(canvas, 24, rng)
-    return (colour + filming.texture * spots[..., None]).astype(np.float32)
+    return (255 * (colour + filming.texture * spots[..., None])).astype(np.float32)
 
 
 def _thing(filming: Filming, look: int, rng: np.random.Generator) -> np.ndarray:
-    """Colours times cover, and cover; float32, shape (CANVAS, CANVAS, 4)."""
+    """Colours (0 to 255) times cover, and cover; float32, shape (CANVAS, CANVAS, 4)."""
     colour = 0.5 + filming.colour * _hue(look, filming.classes) + filming.jitter * rng.standard_normal(3)
     picture = colour + filming.texture * 1.4 * _spots(CANVAS, 7, rng)[..., None]
     cover = _outline(look)[..., None]
-    return np.concatenate([picture * cover, cover], axis=-1).astype(np.float32)
+    return np.concatenate([255 * picture * cover, cover], axis=-1).astype(np.float32)
 
 
 def _hue(look: int, classes: int, half: bool = False) -> np.ndarray:
@@ -264,12 +294,12 @@ def _spots(side: int, grain: int, rng: np.random.Generator) -> np.ndarray:
 
 @functools.cache
 def _outline(look: int) -> np.ndarray:
-    """Cover of one of eight outlines, each a radius that depends on the direction; shape (CANVAS, CANVAS)."""
+    """Cover of one of the `OUTLINES`, each a radius that depends on the direction; shape (CANVAS, CANVAS)."""
     axis = np.arange(CANVAS) - (CANVAS - 1) / 2
     x, y = np.meshgrid(axis, axis)
     direction, distance = np.arctan2(y, x), np.hypot(x, y)
     corners = 3 + look % 4
-    if look % 8 < 4:  # a regular polygon
+    if look % len(OUTLINES) < 4:  # a regular polygon
         part = 2 * math.pi / corners
         reach = math.cos(part / 2) / np.cos((direction + math.pi / 2) % part - part / 2)
     else:  # a flower
@@ -280,29 +310,8 @@ def _outline(look: int) -> np.ndarray:
 PRESETS = {
     "moves": Filming(MOTIONS, classes=12, motion_tells=1, look_tells=0.4, train=80, test=25, length=24),
     "moves_panning": Filming(
-        MOTIONS[:10],
-        classes=10,
-        motion_tells=1,
-        look_tells=0.4,
-        train=80,
-        test=25,
-        length=36,
-        pan=1.5,
-        seed=1,
+        *(MOTIONS[:10], 10, 1, 0.25), train=80, test=25, length=36, pan=2.5, colour=0.2, seed=1
     ),
-    "looks": Filming(
-        MOTIONS, classes=10, motion_tells=0, look_tells=1, train=60, test=25, length=24, ground=0.1, seed=2
-    ),
-    "looks_many": Filming(
-        MOTIONS,
-        classes=20,
-        motion_tells=0,
-        look_tells=1,
-        train=40,
-        test=13,
-        length=36,
-        ground=0.1,
-        pan=1.0,
-        seed=3,
-    ),
+    "looks": Filming(*(MOTIONS, 10, 0, 1), train=60, test=25, length=24, ground=0.1, seed=2),
+    "looks_many": Filming(*(MOTIONS, 20, 0, 1), train=40, test=13, length=36, ground=0.1, pan=2.0, seed=3),
 }

@@ -1,7 +1,8 @@
 """Motion as a codec sees it: a clip is encoded again on a fixed grid of frames, and its vectors are read.
 
-Section 3.3.2 of the thesis. As in the released code, the clip goes through an MPEG-4 part 2 encoder at its best
-quality, with an intra frame every twelve frames and no bidirectional ones.
+Thesis section 3.3.2. The released code encodes each clip as MPEG-4 part 2 at the best quality and counts on what
+the encoder does by default: an intra frame every twelve frames, no bidirectional ones. Here that grid is asked for,
+since the encoder would else put another intra frame at a cut, and all that follows it would be lost.
 """
 
 from __future__ import annotations
@@ -12,31 +13,28 @@ import numpy as np
 
 from thesislib.datasets.video import encode, pictures
 
-GROUP = 12  # frames from one intra frame to the next; the released code counts on the encoder's default
-BEST = (1, 2)  # quantisers
-NO_CUTS = "1000000000"  # score at which a change counts as a cut, and would get an intra frame of its own
-INTRA, PREDICTED = 1, 2  # numbers of the picture types I and P
-ENCODERS = {"mpeg4": "mpeg4", "h264": "libx264"}
+GROUP = 12  # frames from one intra frame to the next
+BEST = (1, 2)  # quantisers of MPEG-4
+INTRA = 1  # number of the picture type I
+NO_CUT = "1000000000"  # a score no cut reaches
+CODECS = ("mpeg4", "h264")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Vectors:
     """The motion vectors of one predicted frame, one row a block.
 
     Attributes
     ----------
-    left, top, width, height : array of int64, shape (blocks,)
-        The block in the frame, in pixels. It may reach over the frame's edge.
-    shift : array of float64, shape (blocks, 2)
-        Way of the content since the frame before, x first, in pixels, positive to the right and down. The codec's
-        own sign is the other one: it says where to fetch a block from.
+    boxes : array of int64, shape (blocks, 4)
+        Left, top, width and height of each block, pixels. A block may reach over the frame's right and lower edge.
+    ways : array of float64, shape (blocks, 2)
+        Way of a block's content since the frame before, x first, pixels, positive to the right and down; in
+        halves (MPEG-4) or quarters (H.264). The codec's own sign is the other one: where to fetch a block from.
     """
 
-    left: np.ndarray
-    top: np.ndarray
-    width: np.ndarray
-    height: np.ndarray
-    shift: np.ndarray
+    boxes: np.ndarray
+    ways: np.ndarray
 
 
 def motion_vectors(clip: np.ndarray, codec: str = "mpeg4", group: int = GROUP) -> list[Vectors | None]:
@@ -45,27 +43,38 @@ def motion_vectors(clip: np.ndarray, codec: str = "mpeg4", group: int = GROUP) -
     Parameters
     ----------
     clip : array of uint8, shape (frames, height, width, 3)
+        RGB; a side of odd length is lengthened by a copy of its last pixels, as the codecs want it even.
     codec : {"mpeg4", "h264"}
     group : int
-        An intra frame comes every so many frames.
+        Frames 0, `group`, 2 `group`, ... are intra frames, and no others.
+
+    Raises
+    ------
+    ValueError
+        If the codec is none of the two.
     """
-    options = {
-        "mpeg4": {"g": str(group), "bf": "0", "sc_threshold": NO_CUTS},
-        # One reference, no B frames, no intra frame at cuts: else vectors cannot be followed back in time.
-        "h264": {
-            "preset": "fast",
-            "crf": "10",
-            "x264-params": f"ref=1:bframes=0:keyint={group}:min-keyint={group}:scenecut=0:weightp=0:threads=1",
-        },
-    }[codec]
-    quantiser = BEST if codec == "mpeg4" else None
-    read = []
-    for frame in pictures(encode(clip, ENCODERS[codec], options, quantiser), motion=True):
-        if int(frame.pict_type) == INTRA:
-            read.append(None)
-            continue
-        rows = frame.side_data.get("MOTION_VECTORS").to_ndarray()
-        width, height = rows["w"].astype(int), rows["h"].astype(int)
-        shift = -np.stack([rows["motion_x"], rows["motion_y"]], axis=1) / rows["motion_scale"][:, None]
-        read.append(Vectors(rows["dst_x"] - width // 2, rows["dst_y"] - height // 2, width, height, shift))
-    return read
+    if codec not in CODECS:
+        raise ValueError(f"codec = {codec!r}, expected one of {', '.join(CODECS)}")
+    height, width = clip.shape[1:3]
+    even = np.pad(clip, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), "edge")
+    if codec == "mpeg4":
+        options = {"g": str(group), "bf": "0", "sc_threshold": NO_CUT}
+        stream = encode(even, "mpeg4", options, quantiser=BEST)
+    else:
+        # Vectors name no reference frame, so that it is the one before has to be the only possibility.
+        grid = f"ref=1:bframes=0:keyint={group}:min-keyint={group}:scenecut=0:weightp=0:threads=1"
+        stream = encode(even, "libx264", {"preset": "fast", "crf": "10", "x264-params": grid})
+    return [_vectors(frame) for frame in pictures(stream, motion=True)]
+
+
+def _vectors(frame) -> Vectors | None:
+    if int(frame.pict_type) == INTRA:
+        return None
+    found = frame.side_data.get("MOTION_VECTORS")
+    if found is None:  # every block is new
+        return Vectors(np.zeros((0, 4), np.int64), np.zeros((0, 2)))
+    rows = found.to_ndarray()
+    sides = np.stack([rows["w"], rows["h"]], axis=1).astype(np.int64)
+    corners = np.stack([rows["dst_x"], rows["dst_y"]], axis=1) - sides // 2  # given are the centres
+    ways = -np.stack([rows["motion_x"], rows["motion_y"]], axis=1) / rows["motion_scale"][:, None]
+    return Vectors(np.concatenate([corners, sides], axis=1), ways)

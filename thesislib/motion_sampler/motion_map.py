@@ -1,84 +1,157 @@
-"""Motion maps (thesis section 3.3.2): how far each pixel moved over an interval of the clip."""
+"""Motion maps (thesis section 3.3.2): how far each pixel came over an interval of the clip.
+
+>>> import numpy as np
+>>> from thesislib.motion_sampler.motion_map import lookup, motion_maps
+>>> still = np.zeros((24, 64, 64, 3), np.uint8)
+>>> maps = motion_maps(still)
+>>> maps.shape, maps.any()
+((2, 64, 64, 2), False)
+>>> lookup(maps, 32, 32).shape
+(2, 32, 32, 2)
+"""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from thesislib.motion_sampler.codec import GROUP, Vectors, motion_vectors
+from thesislib.motion_sampler.flow import flow_map
+
+SOURCES = ("mv", "mv_h264", "flow", "flow_tvl1")
 
 
-def motion_maps(clip: np.ndarray, source: str = "mv", codec: str = "mpeg4") -> np.ndarray:
-    """Motion maps of a clip, one for each whole interval of `GROUP` frames.
+def motion_maps(clip: np.ndarray, source: str = "mv") -> np.ndarray:
+    """Motion maps of a clip, one for each whole interval of `GROUP` frames; an incomplete last one has none.
 
     Parameters
     ----------
     clip : array of uint8, shape (frames, height, width, 3)
-    source : {"mv"}
-    codec : {"mpeg4", "h264"}
+        RGB, at the rate and size it was recorded.
+    source : {"mv", "mv_h264", "flow", "flow_tvl1"}
+        Motion vectors of MPEG-4 part 2 (the released code's) or of H.264, or optical flow: DIS, or TV-L1, which
+        takes fifty times as long.
 
     Returns
     -------
     array of int16, shape (n_maps, height, width, 2)
-        Way of each pixel of an interval's last frame since its first, x first, in pixels, positive to the right
-        and down.
+        Way of what is seen in each pixel of an interval's last frame since its first: x first, pixels of the clip
+        as given, positive to the right and down.
+
+    Raises
+    ------
+    ValueError
+        If `clip` is not as described or shorter than an interval, or the source is none of these.
     """
-    vectors = motion_vectors(clip, codec)
+    checked(clip, GROUP)
+    starts = range(0, len(clip) - GROUP + 1, GROUP)
     height, width = clip.shape[1:3]
-    return np.stack(
-        [
-            accumulate(vectors[s + 1 : s + GROUP], height, width)
-            for s in range(0, len(clip) - GROUP + 1, GROUP)
-        ]
-    )
+    match source:
+        case "mv" | "mv_h264":
+            vectors = motion_vectors(clip, "mpeg4" if source == "mv" else "h264")
+            maps = [accumulate(vectors[s + 1 : s + GROUP], height, width) for s in starts]
+        case "flow" | "flow_tvl1":
+            method = "dis" if source == "flow" else "tvl1"
+            maps = [flow_map(clip[s : s + GROUP], method) for s in starts]
+        case _:
+            raise ValueError(f"source = {source!r}, expected one of {', '.join(SOURCES)}")
+    return np.stack(maps)
 
 
-def accumulate(vectors: list[Vectors], height: int, width: int) -> np.ndarray:
+def checked(clip: np.ndarray, least: int) -> None:
+    """Refuse what is no clip of `least` frames or more.
+
+    Raises
+    ------
+    ValueError
+        With what was passed and what would do.
+    """
+    if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[3] != 3 or not clip.size:
+        raise ValueError(
+            f"the clip is {clip.dtype} of shape {clip.shape}, expected uint8 (frames, height, width, 3)"
+        )
+    if len(clip) < least:
+        raise ValueError(f"the clip has {len(clip)} frames, motion maps need {least} or more")
+    if min(clip.shape[1:3]) < 16:
+        raise ValueError(f"the clip is {clip.shape[1]} × {clip.shape[2]} pixels, a codec's block is 16 × 16")
+
+
+def accumulate(vectors: Sequence[Vectors], height: int, width: int) -> np.ndarray:
     """Follow the vectors of successive predicted frames back to the frame before the first of them.
-
-    Each pixel keeps where it came from. A block takes the origins of where it was fetched from; a pixel without a
-    vector, with a zero one, or fetched from outside the frame keeps what it had (as the released code's loader
-    has it).
 
     Returns
     -------
     array of int16, shape (height, width, 2)
+        As `followed` gives it; zero everywhere if there are no vectors.
     """
-    grid = np.stack(np.mgrid[:height, :width][::-1], axis=-1)
-    origin = grid.copy()
-    for frame in vectors:
-        shift = np.zeros((height, width, 2), int)
-        # Towards zero, as the integer fields of the codec library have it.
-        for left, top, w, h, way in zip(
-            frame.left, frame.top, frame.width, frame.height, np.trunc(frame.shift).astype(int), strict=True
-        ):
-            if way.any():
-                shift[max(top, 0) : top + h, max(left, 0) : left + w] = way
-        source = grid - shift
-        inside = ((source >= 0) & (source < (width, height))).all(axis=-1)
-        source[~inside] = grid[~inside]
-        origin = origin[source[..., 1], source[..., 0]]
-    return (grid - origin).astype(np.int16)
+    length = len(vectors) + 1
+    return followed([painted(frame, height, width) for frame in vectors], height, width, (length,))[length]
 
 
-def resized(maps: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Maps of the clip at another size: nearest pixel, displacement scaled and rounded.
+def followed(
+    ways: Sequence[np.ndarray], height: int, width: int, lengths: Collection[int]
+) -> dict[int, np.ndarray]:
+    """Motion maps of intervals of some lengths that start at one frame.
+
+    Each pixel keeps where it came from. A block takes over the origins of where it was fetched from; a pixel keeps
+    its own where there is no vector, a zero one, or one from outside the frame. Vectors lose what they have
+    below a whole pixel. All this is the loader's rule that the released code uses (CoViAR, Wu et al. 2018).
+
+    Parameters
+    ----------
+    ways : sequence of array of int, shape (height, width, 2)
+        Of each frame after the first, as `painted` gives them.
+    height, width : int
+    lengths : collection of int
+        Numbers of frames, the first one counted; those beyond the last of `ways` have no map.
 
     Returns
     -------
-    array of int16, shape (n_maps, height, width, 2)
+    dict of int to array of int16, shape (height, width, 2)
     """
-    old_height, old_width = maps.shape[1:3]
-    rows = ((np.arange(height) + 0.5) * old_height / height).astype(int)
-    columns = ((np.arange(width) + 0.5) * old_width / width).astype(int)
-    scale = np.array([width / old_width, height / old_height])
-    return np.rint(maps[:, rows][:, :, columns] * scale).astype(np.int16)
+    origin = np.arange(height * width)
+    rows, columns = np.divmod(origin, width)
+    maps = {}
+    for length in range(1, len(ways) + 2):
+        if length > 1:
+            way = ways[length - 2].reshape(-1, 2)
+            moved = np.flatnonzero(way.any(axis=1))
+            x, y = columns[moved] - way[moved, 0], rows[moved] - way[moved, 1]
+            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+            origin[moved[inside]] = origin[(y * width + x)[inside]]
+        if length in lengths:
+            first_rows, first_columns = np.divmod(origin, width)
+            found = np.stack([columns - first_columns, rows - first_rows], axis=1)
+            maps[length] = found.reshape(height, width, 2).astype(np.int16)
+    return maps
+
+
+def painted(frame: Vectors, height: int, width: int) -> np.ndarray:
+    """Each block's whole pixels of motion in all of its pixels; zero where there is no block; shape (height, width, 2).
+
+    Blocks come in few sizes, so those of one size are painted at once, on a grid of their greatest common measure.
+    """
+    unit = int(np.gcd.reduce(frame.boxes.ravel())) or 1
+    coarse = np.zeros((-(-height // unit), -(-width // unit), 2), np.int64)
+    boxes, ways = frame.boxes // unit, np.trunc(frame.ways).astype(np.int64)
+    for block_width, block_height in np.unique(boxes[:, 2:], axis=0):
+        alike = (boxes[:, 2:] == (block_width, block_height)).all(axis=1)
+        for right in range(block_width):
+            for down in range(block_height):
+                x, y = boxes[alike, 0] + right, boxes[alike, 1] + down
+                seen = (x < coarse.shape[1]) & (y < coarse.shape[0])
+                coarse[y[seen], x[seen]] = ways[alike][seen]
+    return coarse.repeat(unit, axis=0).repeat(unit, axis=1)[:height, :width]
 
 
 def lookup(maps: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Motion maps as places in a noise picture of the size that the model sees (released code's normalisation).
+    """Motion maps as places in a noise picture of the size that the model sees.
 
-    The least value of a map, over both its channels, is subtracted, so that all are 0 or more; no pixel is far
-    enough from another to leave the picture, or it is clipped to its edge (the released code wraps at 256).
+    The released code's normalisation: a map's least value, over both channels, is subtracted, so that all are 0
+    or more. Displacements stay in pixels of the clip as it was recorded, whatever the model sees of it: the noise
+    is a table, and to round them to a small frame's pixels would only merge most of its rows. What lies beyond
+    the picture is put on its edge (the released code wraps at 256, in pictures of 256).
 
     Parameters
     ----------
@@ -92,6 +165,20 @@ def lookup(maps: np.ndarray, height: int, width: int) -> np.ndarray:
     array of int64, shape (n_maps, height, width, 2)
         x from 0 to width - 1, and y from 0 to height - 1.
     """
-    small = resized(maps, height, width).astype(np.int64)
+    small = sampled(maps, height, width).astype(np.int64)
     small -= small.min(axis=(1, 2, 3), keepdims=True)
     return np.minimum(small, (width - 1, height - 1))
+
+
+def sampled(maps: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Motion maps at the pixels of a smaller (or larger) frame: the nearest pixel's, displacements as they are."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(int)
+        for new, old in ((height, maps.shape[1]), (width, maps.shape[2]))
+    )
+    return maps[:, rows][:, :, columns]
+
+
+def motion_energy(maps: np.ndarray) -> np.ndarray:
+    """Mean length of the displacements of each map, pixels; shape (n_maps,)."""
+    return np.linalg.norm(np.asarray(maps, float), axis=-1).mean(axis=(1, 2))
