@@ -12,7 +12,7 @@ from thesislib.motion_sampler.losses import cross_entropy, flicker
 from thesislib.motion_sampler.me_sampler import MESampler
 from thesislib.motion_sampler.nes import ENES
 from thesislib.motion_sampler.prior import query_length
-from thesislib.motion_sampler.sampler import Motion, NoiseSampler, positive
+from thesislib.motion_sampler.sampler import Motion, NoiseSampler, positive, reach
 from thesislib.motion_sampler.vbad import VBAD
 
 SHAPE = (3, 2, 4, 4)
@@ -111,12 +111,13 @@ def lengths(w):
 def released(model, clip, label, maps, *, period, h, kappa, eps, delta, eta, most, seed, number):
     """The released loop for one clip, as its steps are written down: three queries an iteration, check included."""
     stream = Streams(seed, [number], device="cpu", dtype=clip.dtype)
-    x, g, queries, n_maps, size = clip.clone(), torch.zeros_like(clip), 0, len(maps), clip.shape[-1]
+    x, g, queries, n_maps = clip.clone(), torch.zeros_like(clip), 0, len(maps)
     loss = lambda p: max(0.0, (p.sum() - p.sort(descending=True).values[1]).item())  # noqa: E731
     unit = lambda w: w / lengths(w).clamp(min=1e-8)  # noqa: E731
     for k in range(most):
         if k % period == 0:
             m = positive(maps[(k // period) % n_maps][None]).to(clip.dtype)
+            size = reach(maps)  # of the noise: as much of it as is read
         n = stream.normal(torch.tensor([0]), (3, size, size))
         r = F.grid_sample(n, (2 * m - size + 1) / (size - 1), align_corners=True)[0][:, None].expand_as(clip)
         plus, minus = g + delta * r, g - delta * r

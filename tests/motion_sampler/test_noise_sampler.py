@@ -19,6 +19,7 @@ def test_look_up_is_grid_sample_with_aligned_corners(seed):
     generator = torch.Generator().manual_seed(seed)
     motion = torch.randint(-3, 6, (2, 9, 9, 2), generator=generator)
     m = positive(motion).double()
+    assert (m.flatten(1).amin(1) == 0).all()
     grid = (2 * m - 9 + 1) / (9 - 1)  # released code, x first
     wanted = F.grid_sample(noise(), grid, align_corners=True)
     torch.testing.assert_close(look_up(noise(), motion), wanted, rtol=0, atol=1e-12)
@@ -41,10 +42,11 @@ def test_equal_motion_equal_noise_and_no_more_values_than_vectors():
     assert len(still[0].flatten(1).T.unique(dim=0)) == 1  # a still clip is given one colour
 
 
-def test_motion_beyond_the_plane_is_read_at_its_border():
+def test_noise_smaller_than_the_range_is_refused():
     motion = torch.zeros(1, 9, 9, 2, dtype=torch.int64)
     motion[0, 0, 0, 0] = 300
-    assert torch.equal(look_up(noise(1), motion)[0, :, 0, 0], noise(1)[0, :, 0, 8])
+    with pytest.raises(ValueError, match="noise of 9 x 9 pixels, but the motion ranges over 301"):
+        look_up(noise(1), motion)
     assert torch.equal(look_up(noise(1, 400), motion)[0, :, 0, 0], noise(1, 400)[0, :, 0, 300])
 
 

@@ -21,23 +21,31 @@ def look_up(noise: Tensor, motion: Tensor) -> Tensor:
     """Noise read at the place that the motion names: ``r[c, i, j] = noise[c, y(i, j), x(i, j)]``.
 
     No identity grid is added, as in the released code, so pixels of equal motion get equal noise. The smallest
-    entry of a clip's map is subtracted first; what then lies beyond the noise is read at its border (the
-    released code would wrap around there).
+    entry of each map is subtracted first.
 
     Parameters
     ----------
     noise : Tensor, shape (n, channels, rows, columns)
+        Any size that holds the map's range, :func:`reach` of it; independent numbers make the same pattern
+        then, in distribution.
     motion : Tensor of integers, shape (n, ..., height, width, 2)
         Displacements, x first; axes between are frames.
 
     Returns
     -------
     Tensor, shape (n, channels, ..., height, width)
+
+    Raises
+    ------
+    ValueError
+        If the noise is smaller than the range.
     """
-    x, y = positive(motion).unbind(-1)
+    places = positive(motion)
     rows, columns = noise.shape[2:]
-    place = y.clamp(max=rows - 1) * columns + x.clamp(max=columns - 1)
-    flat = place.flatten(1)[:, None].expand(-1, noise.shape[1], -1)
+    if places.numel() and reach(motion) > min(rows, columns):
+        raise ValueError(f"noise of {rows} x {columns} pixels, but the motion ranges over {reach(motion)}")
+    x, y = places.unbind(-1)
+    flat = (y * columns + x).flatten(1)[:, None].expand(-1, noise.shape[1], -1)
     return noise.flatten(2).gather(2, flat).view(*noise.shape[:2], *motion.shape[1:-1])
 
 
@@ -60,10 +68,14 @@ def warp(noise: Tensor, motion: Tensor) -> Tensor:
 
 
 def positive(motion: Tensor) -> Tensor:
-    """The map of each clip less its smallest entry, over both directions and all pixels; int64."""
+    """Each map less its smallest entry, over both directions and all pixels; int64."""
     motion = motion.long()
-    least = motion.flatten(1).amin(1)
-    return motion - least.view(-1, *[1] * (motion.dim() - 1))
+    return motion - motion.flatten(-3).amin(-1)[..., None, None, None]
+
+
+def reach(motion: Tensor) -> int:
+    """Side of the noise that maps read: the widest range of one of them, plus one."""
+    return int(positive(motion).amax()) + 1
 
 
 @dataclass(frozen=True)
@@ -80,9 +92,8 @@ class NoiseSampler:
         ``per frame``: frame t of T uses map ``floor(t * maps / T)``, in every iteration.
     period : int
         Iterations that a shared map serves.
-    plane : int, optional
-        Side of the noise that is looked up in; None: the frame's own. Motion in pixels of a larger source may
-        need more.
+    scale : float
+        Of the displacements of a warp: pixels of a frame for one of the map, whose clip may be larger.
 
     Raises
     ------
@@ -93,14 +104,14 @@ class NoiseSampler:
     sampler: str = "look-up"
     assignment: str = "shared"
     period: int = 10
-    plane: int | None = None
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         for name, known in (("sampler", SAMPLERS), ("assignment", ASSIGNMENTS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} = {getattr(self, name)!r} is not one of {', '.join(known)}")
-        if self.period < 1 or (self.plane is not None and self.plane < 1):
-            raise ValueError(f"period = {self.period}, plane = {self.plane}; expected at least 1")
+        if self.period < 1 or not self.scale > 0:
+            raise ValueError(f"period = {self.period}, scale = {self.scale}; expected 1 or more, and above 0")
 
     @property
     def needs_maps(self) -> bool:
@@ -124,9 +135,10 @@ class NoiseSampler:
         assert motion is not None
         maps = motion.spread(live, frames) if self.frames(clips) > 1 else motion.turn(live, step // self.period)
         if self.sampler == "warp":
-            return warp(streams.normal(live, (channels, height, width)), maps)
-        side = (self.plane, self.plane) if self.plane else (height, width)
-        return look_up(streams.normal(live, (channels, *side)), maps)
+            return warp(streams.normal(live, (channels, height, width)), self.scale * maps)
+        sides = [motion.sides[row] for row in live.tolist()]  # small: far cheaper than a frame of noise
+        drawn = [streams.normal(live[k : k + 1], (channels, s, s)) for k, s in enumerate(sides)]
+        return torch.cat([look_up(noise, maps[k : k + 1]) for k, noise in enumerate(drawn)])
 
 
 class Motion:
@@ -149,6 +161,7 @@ class Motion:
     def __init__(self, maps: Maps, ids: Sequence[int], clips: Tensor) -> None:
         size = tuple(clips.shape[3:])
         self.maps: list[Tensor] = []
+        self.sides: list[int] = []
         for number in ids:
             try:
                 found = torch.as_tensor(maps[number])
@@ -162,6 +175,7 @@ class Motion:
             if found.is_floating_point():
                 raise ValueError(f"clip {number}: motion maps are {found.dtype}, expected integers of pixels")
             self.maps.append(found.to(clips.device))
+            self.sides.append(reach(found))
 
     def turn(self, live: Tensor, count: int) -> Tensor:
         """Map number `count` of each clip, cyclically, shape (len(live), 1, height, width, 2)."""
