@@ -1,7 +1,7 @@
-"""Short films of textured things that move as told over textured grounds, put through a real codec.
+"""Short films of textured things that move over textured grounds, put through a real codec.
 
 A set is a :class:`Filming`; :func:`film` shoots any clip of it, always the same, and knows where each pixel
-came from. All that decides it is in this file, so its hash is the fingerprint of every set in `PRESETS`.
+came from. All choices are in this file, so its hash is the fingerprint of every set in `PRESETS`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from tqdm.auto import tqdm
 
-from thesislib.datasets.video import decode, encode
+from thesislib.datasets.video import decode, encode, instants, seen
+from thesislib.memo import memoised
 
-# H.264 as cameras and web sites deliver it; what an attacker encodes again is another stream.
-CODEC, CODEC_OPTIONS = "libx264", {"preset": "superfast", "crf": "20", "threads": "1"}
+CODEC, QUANTISER = "mpeg4", (3, 3)  # as UCF-101 and HMDB-51 come: MPEG-4 part 2, well but not perfectly kept
 CANVAS = 96  # side of the picture of a thing, pixels; its outline has radius 0.44 of that
 MOTIONS = (
     *("left", "right", "up", "down", "nearer", "farther", "clockwise", "anticlockwise"),
@@ -45,10 +46,6 @@ class Filming:
         Clips of a class.
     length : int
         Frames of a clip as encoded.
-    frames : int
-        Frames a model sees, evenly spread over the clip.
-    size : int
-        Side of a frame as a model sees it, pixels.
     side : int
         Side of a frame as encoded.
     speed : tuple of float
@@ -73,8 +70,6 @@ class Filming:
     train: int
     test: int
     length: int
-    frames: int = 8
-    size: int = 32
     side: int = 128
     speed: tuple[float, float] = (1.2, 3.6)
     pan: float = 0.0
@@ -122,74 +117,68 @@ class Shot:
         return (pixels - origins)[..., :2]
 
 
+@memoised()
+def shown(filming: Filming, part: str, count: int, frames: int, size: int) -> np.ndarray:
+    """The first `count` clips of ``"train"`` or ``"test"`` as a model sees them.
+
+    Class numbers take turns. Of a training clip only those frames are filmed and encoded, since nobody asks what
+    lies between them; of a test clip all.
+
+    Returns
+    -------
+    array of uint8, shape (count, frames, size, size, 3)
+    """
+    wanted = instants(filming.length, frames) if part == "train" else slice(None)
+    return np.array(
+        [
+            seen(_delivered(film(filming, part, k, wanted).frames), frames, size)
+            for k in tqdm(range(count), desc=f"films to {part} with", leave=False)
+        ],
+        np.uint8,
+    ).reshape(count, frames, size, size, 3)
+
+
 def clip(filming: Filming, number: int) -> np.ndarray:
     """Test clip `number` as a viewer gets it, decoded; uint8, shape (length, side, side, 3)."""
     return _delivered(film(filming, "test", number).frames)
 
 
-def example(filming: Filming, number: int) -> np.ndarray:
-    """Training clip `number` as a model sees it; uint8, shape (frames, size, size, 3).
-
-    Only those frames are filmed and encoded, since nobody asks what lies between them.
-    """
-    chosen = instants(filming.length, filming.frames)
-    return shrunk(_delivered(film(filming, "train", number, chosen).frames), filming.size, filming.size)
-
-
-def label(filming: Filming, number: int) -> int:
-    """Class of a clip: they take turns."""
-    return number % filming.classes
-
-
-def seen(filming: Filming, whole: np.ndarray) -> np.ndarray:
-    """What a model sees of a test clip; uint8, shape (frames, size, size, 3)."""
-    return shrunk(whole[instants(len(whole), filming.frames)], filming.size, filming.size)
-
-
-def shrunk(frames: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Frames at a smaller size, each pixel the mean of the area it covers."""
-    return np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames])
-
-
-def instants(length: int, frames: int) -> np.ndarray:
-    """Numbers of `frames` frames in the middles of equal parts of a clip of `length` frames."""
-    return ((np.arange(frames) + 0.5) * length / frames).astype(int)
-
-
 def film(filming: Filming, part: str, number: int, chosen: np.ndarray | slice = slice(None)) -> Shot:
     """Shoot clip `number` of ``"train"`` or ``"test"``, or chosen frames of it, before encoding."""
     rng = np.random.default_rng([filming.seed, ("train", "test").index(part), number])
-    own = label(filming, number)
+    own = number % filming.classes
     way = own if rng.random() < filming.motion_tells else int(rng.integers(filming.classes))
     look = own if rng.random() < filming.look_tells else int(rng.integers(filming.classes))
     motion = filming.motions[way % len(filming.motions)]
-    pan = filming.pan * rng.uniform(0.4, 1) * _direction(rng.uniform(0, 2 * math.pi))
-    layers = [_ground(filming, look, rng)]
-    things = [look] if motion != "cross" else [look, int(rng.integers(filming.classes))]
-    layers += [_thing(filming, each, rng) for each in things]
-    places = _places(filming, motion, pan, len(things), layers[0].shape[0], rng)
-    return _shoot(filming.side, layers, places[chosen])
+    towards = rng.uniform(0, 2 * math.pi)
+    pan = filming.pan * rng.uniform(0.4, 1) * np.array([math.cos(towards), math.sin(towards)])
+    ground = _ground(filming, look, rng)
+    looks = [look] if motion != "cross" else [look, int(rng.integers(filming.classes))]
+    things = [_thing(filming, each, rng) for each in looks]
+    places = _places(filming, motion, pan, len(things), len(ground), rng)
+    return _shoot(filming.side, ground, things, places[chosen])
 
 
 def _delivered(frames: np.ndarray) -> np.ndarray:
-    return decode(encode(frames, CODEC, CODEC_OPTIONS))
+    return decode(encode(frames, CODEC, {}, QUANTISER))
 
 
-def _shoot(side: int, layers: list[np.ndarray], places: np.ndarray) -> Shot:
+def _shoot(side: int, ground: np.ndarray, things: list[np.ndarray], places: np.ndarray) -> Shot:
     frames = np.empty((len(places), side, side, 3), np.uint8)
     layer = np.zeros((len(places), side, side), np.int8)
     for t, matrices in enumerate(places):
-        picture = _moved(layers[0], matrices[0], side, side)
-        for number in range(1, len(layers)):
+        if not t or (matrices[0] != places[t - 1, 0]).any():
+            behind = _moved(ground, matrices[0], side, side)
+        frames[t] = behind
+        for number, thing in enumerate(things, 1):
             box = _box(matrices[number], side)
-            part = picture[box]
+            part = frames[t][box]
             if part.size:
                 shift = np.array([[1, 0, -box[1].start], [0, 1, -box[0].start], [0, 0, 1]])
-                over = _moved(layers[number], shift @ matrices[number], *part.shape[:2])
-                part *= 1 - over[..., 3:]
-                part += over[..., :3]
-                layer[t][box][over[..., 3] > 0.5] = number
-        frames[t] = np.clip(picture, 0, 255) + 0.5
+                over = _moved(thing, shift @ matrices[number], *part.shape[:2])
+                cover = over[..., 3:]
+                part[:] = part * (1 - cover) + over[..., :3] + 0.5
+                layer[t][box][cover[..., 0] > 0.5] = number
     return Shot(frames, layer, places)
 
 
@@ -217,16 +206,14 @@ def _places(
     start = middle + rng.uniform(-0.1, 0.1, 2) * side
     turn = rng.uniform(-0.3, 0.3, things)
     moved = _way(motion, speed, time, radius[0])
-    places = np.empty((length, 1 + things, 3, 3))
-    places[:, 0] = [_matrix(middle + pan * t, 1, 0, ground) for t in time]
+    still = np.ones(length), np.zeros(length)
+    layers = [_matrices(middle + pan * time[:, None], *still, ground)]
     for k in range(things):
-        sign = 1 - 2 * k  # the second thing of a crossing comes the other way
-        offset = np.array([0.0, 10.0 * sign]) if things > 1 else 0
-        for t in range(length):
-            x, y, scale, angle = moved[t]
-            centre = start + offset + sign * np.array([x, y])
-            places[t, 1 + k] = _matrix(centre, scale * radius[k] / (0.44 * CANVAS), turn[k] + angle, CANVAS)
-    return places
+        sign = 1 - 2 * k  # the second thing of a crossing comes the other way, higher up
+        apart = (0, 10 * sign * (things - 1))
+        scale = moved[:, 2] * radius[k] / (0.44 * CANVAS)
+        layers.append(_matrices(start + apart + sign * moved[:, :2], scale, turn[k] + moved[:, 3], CANVAS))
+    return np.stack(layers, axis=1)
 
 
 def _way(motion: str, speed: float, time: np.ndarray, radius: float) -> np.ndarray:
@@ -249,27 +236,23 @@ def _way(motion: str, speed: float, time: np.ndarray, radius: float) -> np.ndarr
     return moved
 
 
-def _matrix(centre: np.ndarray, scale: float, angle: float, canvas: int) -> np.ndarray:
-    """Puts the middle of a canvas at `centre`, scaled and turned."""
-    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
-    linear = np.array([[cos, -sin], [sin, cos]])
-    matrix = np.eye(3)
-    matrix[:2, :2] = linear
-    matrix[:2, 2] = centre - linear @ np.full(2, (canvas - 1) / 2)
-    return matrix
-
-
-def _direction(angle: float) -> np.ndarray:
-    return np.array([math.cos(angle), math.sin(angle)])
+def _matrices(centre: np.ndarray, scale: np.ndarray, angle: np.ndarray, canvas: int) -> np.ndarray:
+    """Of each instant: puts the middle of a canvas at `centre`, scaled and turned; shape (length, 3, 3)."""
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    matrices = np.zeros((len(centre), 3, 3))
+    matrices[:, :2, :2] = np.stack([cos, -sin, sin, cos], axis=1).reshape(-1, 2, 2)
+    matrices[:, :2, 2] = centre - matrices[:, :2, :2].sum(axis=2) * (canvas - 1) / 2
+    matrices[:, 2, 2] = 1
+    return matrices
 
 
 def _ground(filming: Filming, look: int, rng: np.random.Generator) -> np.ndarray:
-    """A textured picture with room for the pan, 0 to 255; float32, shape (canvas, canvas, 3)."""
+    """A textured picture with room for the pan; uint8, shape (canvas, canvas, 3)."""
     canvas = filming.side + 2 * math.ceil(filming.pan * filming.length / 2) + 2
     colour = 0.5 + 0.6 * filming.ground * _hue(look, filming.classes, half=True)
     colour = colour + filming.jitter * rng.standard_normal(3)
     spots = _spots(canvas, 6, rng) + _spots(canvas, 24, rng)
-    return (255 * (colour + filming.texture * spots[..., None])).astype(np.float32)
+    return _bytes(colour + filming.texture * spots[..., None])
 
 
 def _thing(filming: Filming, look: int, rng: np.random.Generator) -> np.ndarray:
@@ -277,7 +260,11 @@ def _thing(filming: Filming, look: int, rng: np.random.Generator) -> np.ndarray:
     colour = 0.5 + filming.colour * _hue(look, filming.classes) + filming.jitter * rng.standard_normal(3)
     picture = colour + filming.texture * 1.4 * _spots(CANVAS, 7, rng)[..., None]
     cover = _outline(look)[..., None]
-    return np.concatenate([255 * picture * cover, cover], axis=-1).astype(np.float32)
+    return np.concatenate([_bytes(picture) * cover, cover], axis=-1)
+
+
+def _bytes(colours: np.ndarray) -> np.ndarray:
+    return np.rint(255 * np.clip(colours, 0, 1)).astype(np.uint8)
 
 
 def _hue(look: int, classes: int, half: bool = False) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -36,7 +37,7 @@ def flow_map(frames: np.ndarray, method: str = "dis") -> np.ndarray:
     grid = np.stack(np.mgrid[:height, :width][::-1], axis=-1).astype(np.float32)
     origin = grid
     with _flow(method) as flow:
-        for before, after in zip(grey, grey[1:], strict=False):
+        for before, after in pairwise(grey):
             came_from = grid + flow(after, before)  # attached to the later frame, as a codec's vectors are
             origin = cv2.remap(
                 origin,
