@@ -31,27 +31,24 @@ def clips_of(dataset: str) -> dict[str, Tensor | tuple[str, ...]]:
         ``train``, ``test``: uint8, shape (n, 3, frames, height, width); ``train_labels``, ``test_labels``: int64;
         ``classes``: names.
     """
-    data = _arrays(dataset)
-    found = {name: torch.from_numpy(data[name]).permute(0, 4, 1, 2, 3).contiguous() for name in ("train", "test")}
-    labels = {f"{name}_labels": torch.from_numpy(data[f"{name}_labels"]) for name in ("train", "test")}
-    return found | labels | {"classes": data["classes"]}
+    data = load_clips(dataset)
+    return {
+        "train": _first(data.train_clips),
+        "train_labels": torch.from_numpy(data.train_labels),
+        "test": _first(data.test_clips),
+        "test_labels": torch.from_numpy(data.test_labels),
+        "classes": data.classes,
+    }
+
+
+def _first(clips: np.ndarray) -> Tensor:
+    """Channels first."""
+    return torch.from_numpy(clips).permute(0, 4, 1, 2, 3).contiguous()
 
 
 def floats(clips: Tensor) -> Tensor:
     """Clips of bytes in [0, 1], as models and attacks take them."""
     return clips.float() / 255
-
-
-@memoised(data="dataset")
-def _arrays(dataset: str) -> dict[str, np.ndarray | tuple[str, ...]]:
-    data = load_clips(dataset)
-    return {
-        "train": data.train_clips,
-        "train_labels": data.train_labels,
-        "test": data.test_clips,
-        "test_labels": data.test_labels,
-        "classes": data.classes,
-    }
 
 
 def network(dataset: str, name: str, recipe: Recipe, seed: int) -> nn.Module:
@@ -83,7 +80,7 @@ def trained(dataset: str, name: str, recipe: Recipe, seed: int) -> dict:
 def trained_stream(dataset: str, recipe: Recipe, seed: int) -> dict:
     """Train the motion stream of Table 3.6 on the optical flow of a set's training part; as :func:`trained`."""
     data = clips_of(dataset)
-    made = {name: flow_of(data[name]) for name in ("train", "test")}
+    made = {name: flow_of(floats(data[name])) for name in ("train", "test")}
     model = seeded(seed, lambda: small_motion_stream(len(data["classes"]), data["train"].shape[2]))
     fit(model, (made["train"], data["train_labels"]), recipe, seed=seed)
     correct = predict(model, made["test"], batch=64).argmax(1) == data["test_labels"]
@@ -99,8 +96,8 @@ def motion_stream(dataset: str, recipe: Recipe, seed: int) -> nn.Module:
 
 
 def flow_of(clips: Tensor) -> Tensor:
-    """Stacked optical flow of clips, shape (n, 3, frames, height, width), as the motion stream takes it."""
-    return torch.from_numpy(flow_stack(clips.permute(0, 2, 3, 4, 1).numpy()))
+    """Stacked optical flow of clips in [0, 1], shape (n, 3, frames, height, width), as the motion stream takes it."""
+    return torch.from_numpy(flow_stack(clips.numpy()))
 
 
 def image_network(seed: int) -> nn.Module:
