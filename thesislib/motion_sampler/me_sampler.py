@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +53,9 @@ class MESampler:
     prior_lr : float
     max_steps : int
         20,000 are the 60,000 queries of the released code.
+    watch : callable, optional
+        Called as ``watch(step, rows, pattern, prior, clips)`` after each iteration, before its check: for looking
+        on, never for steering.
     """
 
     maps: Maps | None = None
@@ -64,6 +67,7 @@ class MESampler:
     delta: float = 0.1
     prior_lr: float = 0.1
     max_steps: int = 20_000
+    watch: Callable[[int, Tensor, Tensor, Tensor, Tensor], None] | None = None
 
     def __post_init__(self) -> None:
         positive_fields(self, "kappa", "step", "eps", "delta", "prior_lr")
@@ -104,6 +108,8 @@ class MESampler:
             current[live] = sign_step(
                 images[live], current[live], prior[live], step=self.step, kappa=self.kappa
             )
+            if self.watch is not None:
+                self.watch(count, live, pattern, prior[live], current[live])
             run.check(current[live], count)
         return run.result()
 
