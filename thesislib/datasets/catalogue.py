@@ -102,7 +102,7 @@ class Entry:
             base = Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
         if base is None:
             return None
-        if len(self.files) > 1:
+        if len(self.files) > 1 or self.folder:
             holds = Path(__file__).with_name(self.drawn_by) if self.drawn_by else base / self.path
             return holds if all((base / file).is_file() for file in self.files) else None
         found = [base / self.files[0], (base / self.files[0]).with_suffix("")]  # NAME.bz2 or NAME

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
+from thesislib.datasets.catalogue import DatasetError
 from thesislib.datasets.video import decode, encode, instants, seen
 from thesislib.memo import memoised
 
@@ -61,6 +62,11 @@ class Filming:
         Standard deviation of a thing's and a ground's colour within a look.
     seed : int
         Another one gives other clips of the same kind.
+
+    Raises
+    ------
+    DatasetError
+        If a value is impossible; the message says what would do.
     """
 
     motions: tuple[str, ...]
@@ -79,6 +85,22 @@ class Filming:
     ground: float = 0.0
     jitter: float = 0.02
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.motions or set(self.motions) - set(MOTIONS):
+            raise DatasetError(f"motions are {self.motions}, expected some of {', '.join(MOTIONS)}")
+        least = {"classes": 2, "train": 0, "test": 1, "length": 2, "side": 32, "seed": 0}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < low or (name == "side" and value % 2):
+                even = "an even" if name == "side" else "a whole"
+                raise DatasetError(f"{name} = {value!r}, expected {even} number, {low} or more")
+        for name in ("motion_tells", "look_tells"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise DatasetError(f"{name} = {getattr(self, name)!r}, expected a share, 0 to 1")
+        for name in ("speed", "radius"):
+            if not 0 < getattr(self, name)[0] <= getattr(self, name)[1]:
+                raise DatasetError(f"{name} = {getattr(self, name)!r}, expected (least, largest), above 0")
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -56,14 +56,15 @@ def motion_vectors(clip: np.ndarray, codec: str = "mpeg4", group: int = GROUP) -
     if codec not in CODECS:
         raise ValueError(f"codec = {codec!r}, expected one of {', '.join(CODECS)}")
     height, width = clip.shape[1:3]
-    even = np.pad(clip, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), "edge")
+    odd = height % 2 or width % 2
+    even = np.pad(clip, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), "edge") if odd else clip
     if codec == "mpeg4":
         options = {"g": str(group), "bf": "0", "sc_threshold": NO_CUT}
         stream = encode(even, "mpeg4", options, quantiser=BEST)
     else:
         # Vectors name no reference frame, so that it is the one before has to be the only possibility.
         grid = f"ref=1:bframes=0:keyint={group}:min-keyint={group}:scenecut=0:weightp=0:threads=1"
-        stream = encode(even, "libx264", {"preset": "fast", "crf": "10", "x264-params": grid})
+        stream = encode(even, "libx264", {"preset": "veryfast", "crf": "5", "x264-params": grid})
     return [_vectors(frame) for frame in pictures(stream, motion=True)]
 
 

@@ -11,11 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from thesislib.motion_sampler.codec import GROUP, motion_vectors
-from thesislib.motion_sampler.motion_map import checked, followed, painted
+from thesislib.motion_sampler.motion_map import checked, followed, motion_energy
 
 LENGTHS = (6, 9, 12, 18, 24)
 STEP = 3  # frames between the starts that are tried
-MOVED = 1  # pixels: what is farther from where it was has moved
 
 
 class Interval(NamedTuple):
@@ -28,9 +27,9 @@ class Interval(NamedTuple):
 def improved_maps(clip: np.ndarray) -> tuple[np.ndarray, list[Interval]]:
     """Motion maps of the intervals of a clip that show most movement.
 
-    An interval's movement is the share of pixels that its map moves by more than a pixel; of equal ones the map
-    with more distinct displacements is better. The best is taken first, then the next best that has at most
-    half of its frames in common with any taken, until there are as many as `motion_maps` gives, or none is left.
+    An interval's movement is its map's energy: it grows while things move on, and falls once they turn back. The
+    best is taken first, then the next best that shares at most half of the shorter one's frames with any taken,
+    until there are as many as `motion_maps` gives, or none is left.
 
     Parameters
     ----------
@@ -51,14 +50,15 @@ def improved_maps(clip: np.ndarray) -> tuple[np.ndarray, list[Interval]]:
     checked(clip, GROUP)
     height, width = clip.shape[1:3]
     vectors = motion_vectors(clip, group=len(clip))  # one intra frame, so that any frame can be a start
-    ways = [painted(frame, height, width) for frame in vectors[1:]]
-    ways = [painted(frame, height, width) for frame in vectors[1:]]
     candidates = {
         Interval(start, length): found
         for start in range(0, len(clip) - min(LENGTHS) + 1, STEP)
-        for length, found in followed(ways[start : start + max(LENGTHS) - 1], height, width, LENGTHS).items()
+        for length, found in followed(
+            vectors[start + 1 : start + max(LENGTHS)], height, width, LENGTHS
+        ).items()
     }
-    best = sorted(candidates, key=lambda interval: _movement(candidates[interval]), reverse=True)
+    energy = dict(zip(candidates, motion_energy(np.stack(list(candidates.values()))), strict=True))
+    best = sorted(candidates, key=energy.__getitem__, reverse=True)
     taken: list[Interval] = []
     for interval in best:
         if len(taken) < len(clip) // GROUP and not any(_overlap(interval, other) for other in taken):
@@ -67,13 +67,7 @@ def improved_maps(clip: np.ndarray) -> tuple[np.ndarray, list[Interval]]:
     return np.stack([candidates[interval] for interval in taken]), taken
 
 
-def _movement(found: np.ndarray) -> tuple[float, int]:
-    moved = np.abs(found).max(axis=-1) > MOVED
-    distinct = len(np.unique(found.astype(np.int32) @ (1 << 16, 1)))
-    return float(moved.mean()), distinct
-
-
 def _overlap(one: Interval, other: Interval) -> bool:
-    """Whether more than half of the first lies in the second."""
+    """Whether they have more than half of the shorter one in common."""
     common = min(sum(one), sum(other)) - max(one.start, other.start)
-    return 2 * common > one.length
+    return 2 * common > min(one.length, other.length)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import numpy as np
+from numba import njit
 
 from thesislib.motion_sampler.codec import GROUP, Vectors, motion_vectors
 from thesislib.motion_sampler.flow import flow_map
@@ -86,11 +87,11 @@ def accumulate(vectors: Sequence[Vectors], height: int, width: int) -> np.ndarra
         As `followed` gives it; zero everywhere if there are no vectors.
     """
     length = len(vectors) + 1
-    return followed([painted(frame, height, width) for frame in vectors], height, width, (length,))[length]
+    return followed(vectors, height, width, (length,))[length]
 
 
 def followed(
-    ways: Sequence[np.ndarray], height: int, width: int, lengths: Collection[int]
+    vectors: Sequence[Vectors], height: int, width: int, lengths: Collection[int]
 ) -> dict[int, np.ndarray]:
     """Motion maps of intervals of some lengths that start at one frame.
 
@@ -100,49 +101,42 @@ def followed(
 
     Parameters
     ----------
-    ways : sequence of array of int, shape (height, width, 2)
-        Of each frame after the first, as `painted` gives them.
+    vectors : sequence of Vectors
+        Of each frame after the first.
     height, width : int
     lengths : collection of int
-        Numbers of frames, the first one counted; those beyond the last of `ways` have no map.
+        Numbers of frames, the first one counted; those beyond the last of `vectors` have no map.
 
     Returns
     -------
     dict of int to array of int16, shape (height, width, 2)
     """
-    origin = np.arange(height * width)
-    rows, columns = np.divmod(origin, width)
-    maps = {}
-    for length in range(1, len(ways) + 2):
+    grid = np.stack(np.mgrid[:height, :width][::-1], axis=-1).astype(np.int16)
+    origin, maps = grid, {}
+    for length in range(1, len(vectors) + 2):
         if length > 1:
-            way = ways[length - 2].reshape(-1, 2)
-            moved = np.flatnonzero(way.any(axis=1))
-            x, y = columns[moved] - way[moved, 0], rows[moved] - way[moved, 1]
-            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            origin[moved[inside]] = origin[(y * width + x)[inside]]
+            frame = vectors[length - 2]
+            origin = _fetched(origin, frame.boxes, np.trunc(frame.ways).astype(np.int64))
         if length in lengths:
-            first_rows, first_columns = np.divmod(origin, width)
-            found = np.stack([columns - first_columns, rows - first_rows], axis=1)
-            maps[length] = found.reshape(height, width, 2).astype(np.int16)
+            maps[length] = grid - origin
     return maps
 
 
-def painted(frame: Vectors, height: int, width: int) -> np.ndarray:
-    """Each block's whole pixels of motion in all of its pixels; zero where there is no block; shape (height, width, 2).
-
-    Blocks come in few sizes, so those of one size are painted at once, on a grid of their greatest common measure.
-    """
-    unit = int(np.gcd.reduce(frame.boxes.ravel())) or 1
-    coarse = np.zeros((-(-height // unit), -(-width // unit), 2), np.int64)
-    boxes, ways = frame.boxes // unit, np.trunc(frame.ways).astype(np.int64)
-    for block_width, block_height in np.unique(boxes[:, 2:], axis=0):
-        alike = (boxes[:, 2:] == (block_width, block_height)).all(axis=1)
-        for right in range(block_width):
-            for down in range(block_height):
-                x, y = boxes[alike, 0] + right, boxes[alike, 1] + down
-                seen = (x < coarse.shape[1]) & (y < coarse.shape[0])
-                coarse[y[seen], x[seen]] = ways[alike][seen]
-    return coarse.repeat(unit, axis=0).repeat(unit, axis=1)[:height, :width]
+@njit(cache=True)
+def _fetched(origin, boxes, ways):
+    """Origins after one more frame; `boxes` are left, top, width and height, `ways` whole pixels."""
+    height, width = origin.shape[:2]
+    after = origin.copy()
+    for k in range(len(boxes)):
+        left, top, box_width, box_height = boxes[k]
+        right, down = ways[k]
+        if right == 0 and down == 0:
+            continue
+        for y in range(max(top, 0, down), min(top + box_height, height, height + down)):
+            for x in range(max(left, 0, right), min(left + box_width, width, width + right)):
+                for axis in range(2):
+                    after[y, x, axis] = origin[y - down, x - right, axis]
+    return after
 
 
 def lookup(maps: np.ndarray, height: int, width: int) -> np.ndarray:
