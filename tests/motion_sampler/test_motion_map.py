@@ -13,7 +13,6 @@ from thesislib.motion_sampler.motion_map import (
     SOURCES,
     accumulate,
     followed,
-    lookup,
     motion_energy,
     motion_maps,
     sampled,
@@ -214,22 +213,9 @@ def test_following_is_what_its_docstring_says_pixel_by_pixel(frames):
         np.testing.assert_array_equal(found, naive(frames[: length - 1], 20, 24))
 
 
-# ---- places in the noise
+# ---- seen by a model
 
 MAPS = arrays(np.int16, (2, 6, 8, 2), elements=st.integers(-9, 9))
-
-
-@given(MAPS)
-def test_pixels_of_one_way_share_a_place_and_others_do_not(maps):
-    places = lookup(maps, 6, 8)
-    assert places.min(axis=(1, 2, 3)).tolist() == [0, 0] and (places <= (7, 5)).all()
-    for found, place in zip(maps.astype(int), places, strict=True):
-        np.testing.assert_array_equal(np.minimum(found - found.min(), (7, 5)), place)
-
-
-@given(MAPS, st.integers(-100, 100))
-def test_a_motion_common_to_all_changes_no_place(maps, common):
-    np.testing.assert_array_equal(lookup(maps + np.int16(common), 6, 8), lookup(maps, 6, 8))
 
 
 @given(MAPS)

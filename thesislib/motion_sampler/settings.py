@@ -36,7 +36,10 @@ class Settings(ChapterSettings):
     each method's settings found, is in :mod:`thesislib.motion_sampler.columns`."""
 
     dataset: tuple[str, ...] = setting(
-        tuple(STAND_INS), choices=DATASETS, paths=True, source="thesis: SthSth-V2, HMDB-51, Kinetics-400, UCF-101"
+        tuple(STAND_INS),
+        choices=DATASETS,
+        paths=True,
+        source="thesis: SthSth-V2, HMDB-51, Kinetics-400, UCF-101",
     )
     device: str = setting("cpu", choices=("cpu",))
     repeats: int = setting(1, low=1, high=1, unit="seeds", source="intervals are over clips")
@@ -84,7 +87,11 @@ class Settings(ChapterSettings):
         """A method's fields: what the search found, and this run's bound and loss."""
         loss = self.target_loss if goal == TARGETED else self.loss
         mine = {"kappa": self.kappa, "loss": loss}
-        return {"scale": self.column(dataset).scale} * (method == "Warp") | options_of(dataset, method, goal) | mine
+        return (
+            {"scale": self.column(dataset).scale} * (method == "Warp")
+            | options_of(dataset, method, goal)
+            | mine
+        )
 
     def cap(self, goal: str) -> int:
         """Queries that an attack may spend on a clip."""
