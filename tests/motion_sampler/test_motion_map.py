@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from thesislib.datasets.moving import MOTIONS, PRESETS, clip, film
 from thesislib.motion_sampler.codec import GROUP, Vectors, motion_vectors
 from thesislib.motion_sampler.handcrafted_map import s_value, u_sample
 from thesislib.motion_sampler.improved_map import improved_maps
@@ -147,6 +148,22 @@ def test_intervals_know_nothing_of_each_other(source):
     maps = motion_maps(np.concatenate([first, other]), source)
     for found, alone in zip(maps, (first, other), strict=True):
         assert np.mean(found == motion_maps(alone, source)[0]) > 0.98
+
+
+@pytest.mark.parametrize("source", ["mv", "mv_h264"])
+@pytest.mark.parametrize("motion", ["left", "right", "up", "down"])
+def test_maps_of_a_filmed_clip_tell_its_truth_less_what_is_below_a_pixel(source, motion):
+    filming, number = PRESETS["moves"], MOTIONS.index(motion) + 12
+    shot = film(filming, "test", number)
+    (found, _), true = motion_maps(clip(filming, number), source), shot.motion(0, GROUP - 1)
+    thing = shot.layer[GROUP - 1] == 1
+    core = thing & np.roll(thing, 8, (0, 1)) & np.roll(thing, -8, (0, 1))
+    axis = np.abs(true[core][0]).argmax()
+    speed = true[core][0][axis] / (GROUP - 1)
+    way = np.median(found[core][:, axis]) / (GROUP - 1)
+    assert np.sign(way) == np.sign(speed) and abs(np.trunc(speed)) - 0.3 <= abs(way) <= abs(speed) + 0.1
+    assert np.median(found[core][:, 1 - axis]) == 0
+    assert np.mean(found[shot.layer[:GROUP].max(axis=0) == 0] == 0) > 0.9
 
 
 def test_an_incomplete_interval_has_no_map_and_changes_no_other():
