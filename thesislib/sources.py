@@ -18,7 +18,12 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 # Modules not called like their distribution; others are found too, but to read all installed records is slow.
-RENAMED = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "PyYAML"}
+RENAMED = {
+    "PIL": "pillow",
+    "cv2": "opencv-contrib-python-headless",
+    "sklearn": "scikit-learn",
+    "yaml": "PyYAML",
+}
 
 
 def closure(start: Path) -> tuple[list[Path], list[str]]:

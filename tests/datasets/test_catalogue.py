@@ -25,7 +25,7 @@ from thesislib.datasets.download import SOURCES
 def test_listing_imports_nothing_heavy():
     code = (
         "import sys; from thesislib.datasets import available; [e.present for e in available()]; "
-        "print({'numpy', 'scipy', 'sklearn', 'PIL'} & set(sys.modules))"
+        "print({'numpy', 'scipy', 'sklearn', 'PIL', 'av', 'cv2'} & set(sys.modules))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
@@ -45,7 +45,9 @@ def test_every_entry_says_how_to_get_it_and_names_are_unique():
     entries = available()
     assert len({entry.name for entry in entries}) == len(entries)
     for entry in entries:
-        assert entry.get and entry.terms and entry.size and set(entry.kinds) <= {"images", "features"}
+        assert (
+            entry.get and entry.terms and entry.size and set(entry.kinds) <= {"images", "features", "clips"}
+        )
         assert ("--fetch" in entry.get) == (entry.name in SOURCES)
         assert (entry.origin == "embedded") == (entry.path == "")
 
@@ -62,6 +64,7 @@ def test_embedded_files_are_the_arrays_the_loaders_return():
 def test_present_follows_the_files(monkeypatch, tmp_path):
     monkeypatch.delenv("THESISLIB_DATA", raising=False)
     embedded = ["digits", "breast_cancer", "glyphs", "glyphs_many"]
+    embedded += ["moves", "moves_panning", "looks", "looks_many"]
     assert [entry.name for entry in available() if entry.present] == embedded
     monkeypatch.setenv("THESISLIB_DATA", str(tmp_path))
     (tmp_path / "cifar10").mkdir()

@@ -1,4 +1,4 @@
-"""Images and finite sums, by name or by path: embedded, real and the user's own behind the same call.
+"""Images, clips and finite sums, by name or by path: embedded, real and the user's own behind the same call.
 
 >>> from thesislib.datasets import load_features, load_images
 >>> load_images("digits").train_images.shape
@@ -16,26 +16,31 @@ from typing import TYPE_CHECKING
 from thesislib.datasets.catalogue import DatasetError, Entry, available
 
 if TYPE_CHECKING:  # also read by thesislib.sources, which follows import statements
+    from thesislib.datasets.clips import Clips, load_clips
     from thesislib.datasets.content import fingerprint
     from thesislib.datasets.download import fetch
     from thesislib.datasets.features import load_features
     from thesislib.datasets.images import Images, load_images
 
 __all__ = [
+    "Clips",
     "DatasetError",
     "Entry",
     "Images",
     "available",
     "fetch",
     "fingerprint",
+    "load_clips",
     "load_features",
     "load_images",
 ]
 
 _HOMES = {
+    "Clips": "clips",
     "Images": "images",
     "fetch": "download",
     "fingerprint": "content",
+    "load_clips": "clips",
     "load_features": "features",
     "load_images": "images",
 }

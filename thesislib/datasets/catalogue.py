@@ -40,7 +40,8 @@ class Entry:
     name : str
         What the loaders and the chapters' ``dataset`` setting call it.
     kinds : tuple of str
-        ``"images"``, which ``load_images`` reads, ``"features"``, which ``load_features`` reads, or both.
+        ``"images"``, which ``load_images`` reads, ``"features"``, which ``load_features`` reads, or both;
+        or ``"clips"``, which ``load_clips`` reads.
     size : str
         Training + test images, their size and classes; or rows × columns.
     files : tuple of str
@@ -57,6 +58,8 @@ class Entry:
         The package that ships an embedded set; empty if the files are the user's to provide.
     drawn_by : str
         The module beside this one that draws the set with those files; empty if they hold it as it is.
+    folder : str
+        Where it lies, if that is not where the first of its files is.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Entry:
     counts: Mapping[str, int] = field(default_factory=dict)
     package: str = ""
     drawn_by: str = ""
+    folder: str = ""
 
     @property
     def origin(self) -> str:
@@ -80,6 +84,8 @@ class Entry:
         """Where it is expected, relative to ``THESISLIB_DATA``; empty for an embedded set."""
         if self.package:
             return ""
+        if self.folder:
+            return self.folder
         return self.files[0] if len(self.files) == 1 else str(Path(self.files[0]).parent)
 
     @property
@@ -96,7 +102,7 @@ class Entry:
             base = Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
         if base is None:
             return None
-        if len(self.files) > 1:
+        if len(self.files) > 1 or self.folder:
             holds = Path(__file__).with_name(self.drawn_by) if self.drawn_by else base / self.path
             return holds if all((base / file).is_file() for file in self.files) else None
         found = [base / self.files[0], (base / self.files[0]).with_suffix("")]  # NAME.bz2 or NAME
@@ -147,6 +153,22 @@ def _glyphs(name: str, train: int, test: int, side: int, classes: int, chapters:
     )
 
 
+def _moving(name: str, train: int, test: int, classes: int, length: int) -> Entry:
+    """Entry of a set filmed by moving.py, which says what it shows."""
+    size = f"{train:,} + {test:,} clips, {length} frames of 128 × 128 colour, {classes} classes"
+    counts = {"train clips": train, "test clips": test, "classes": classes}
+    files = ("__init__.py", "codec/__init__.py")
+    terms = "made by this library"
+    get = "is filmed by this library, and encoded by the codecs that come with PyAV"
+    return Entry(name, ("clips",), size, files, terms, get, (3,), counts, "av", drawn_by="moving.py")
+
+
+def _videos(name: str, lists: tuple[str, ...], size: str, terms: str, get: str) -> Entry:
+    """Entry of real clips: the lists have to be there, and as many of the clips as are wanted."""
+    files = tuple(f"{name}/{file}" for file in lists)
+    return Entry(name, ("clips",), size, files, terms, get, (3,), folder=name)
+
+
 def _libsvm(name: str, rows: int, columns: int, nonzeros: int | None, origin: str) -> Entry:
     """Entry of a file of the LIBSVM page."""
     counts = {"rows": rows, "columns": columns}
@@ -183,6 +205,10 @@ ENTRIES = (
     ),
     _glyphs("glyphs", 2_000, 600, 16, 10, (2,)),
     _glyphs("glyphs_many", 3_200, 800, 24, 40, (2,)),
+    _moving("moves", 960, 300, 12, 24),
+    _moving("moves_panning", 800, 250, 10, 36),
+    _moving("looks", 600, 250, 10, 24),
+    _moving("looks_many", 800, 260, 20, 36),
     Entry(
         "mnist",
         ("images",),
@@ -223,6 +249,36 @@ ENTRIES = (
         "make it from tiny-imagenet-200.zip of Stanford's CS231n (see the book's page on data sets); "
         "ImageNet's terms are yours to accept",
         (2,),
+    ),
+    _videos(
+        "ucf101",
+        tuple(f"ucfTrainTestlist/{file}.txt" for file in ("classInd", "trainlist01", "testlist01")),
+        "9,537 + 3,783 clips of split 1, 320 × 240 colour, 101 classes",
+        "Soomro, Zamir and Shah 2012; research",
+        "unpack UCF101.rar and UCF101TrainTestSplits-RecognitionTask.zip of the University of Central "
+        "Florida's CRCV: UCF-101/<class>/*.avi, ucfTrainTestlist/*.txt",
+    ),
+    _videos(
+        "hmdb51",
+        ("testTrainMulti_7030_splits/brush_hair_test_split1.txt",),
+        "3,570 + 1,530 clips of split 1, 240 rows, colour, 51 classes",
+        "Kuehne and others 2011; CC BY 4.0",
+        "unpack hmdb51_org.rar, the .rar files in it, and test_train_splits.rar of the Serre lab: "
+        "hmdb51_org/<class>/*.avi, testTrainMulti_7030_splits/*.txt",
+    ),
+    _videos(
+        "kinetics400",
+        ("annotations/train.csv", "annotations/val.csv"),
+        "about 240,000 + 20,000 clips of 10 s, 400 classes",
+        "Kay and others 2017; annotations CC BY 4.0, the videos their uploaders'",
+        "get it by the scripts of the CVD Foundation: train/*.mp4, val/*.mp4, annotations/*.csv",
+    ),
+    _videos(
+        "sthsth_v2",
+        ("labels/labels.json", "labels/train.json", "labels/validation.json"),
+        "168,913 + 24,777 clips, 240 rows, colour, 174 classes",
+        "Goyal and others 2017; research, by Qualcomm's licence",
+        "ask Qualcomm for Something-Something V2 and unpack it: 20bn-something-something-v2/*.webm, labels/*.json",
     ),
     _libsvm("a9a", 32_561, 123, 451_592, "from UCI Adult"),
     _libsvm("a9a.t", 16_281, 123, 225_731, "test part of a9a"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from thesislib.datasets.catalogue import IDX_FILES, DatasetError
+from thesislib.datasets.clip_lists import holds_clips, inventory
 from thesislib.datasets.places import locate
 
 ARCHIVES = ("train.npz", "test.npz")
@@ -23,7 +24,8 @@ def fingerprint(name_or_path: str | os.PathLike) -> str:
 
     Of a single file it is what ``sha256sum`` prints; of several, the hash of their ``sha256sum`` lines with
     paths relative to the data set's folder. So it changes with any byte and with an image's class, and not
-    with the place or the date. Of an embedded set, the file that the package ships is hashed. Each file is
+    with the place or the date. Of an embedded set, the file that the package ships is hashed. Of clips, which
+    would take hours to read, it is the hash of the lists' lines and of each clip's size and path. Each file is
     read once a process, until its size or time of change differs.
 
     Parameters
@@ -39,7 +41,8 @@ def fingerprint(name_or_path: str | os.PathLike) -> str:
     path = locate(name_or_path).path
     if path.is_file():
         return _digest(path)
-    lines = [f"{_digest(file)}  {file.relative_to(path).as_posix()}\n" for file in image_files(path)]
+    files, sizes = inventory(path) if holds_clips(path) else (image_files(path), [])
+    lines = [f"{_digest(file)}  {file.relative_to(path).as_posix()}\n" for file in files] + sizes
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

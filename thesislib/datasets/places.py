@@ -54,7 +54,7 @@ def locate(name_or_path: str | os.PathLike, kind: str | None = None) -> Found:
     name_or_path : str or path
         ``"digits"``, the name of a file under ``THESISLIB_DATA/libsvm`` (without ``.bz2``), or a path. To
         reach a folder that is named like a data set, write ``"./digits"`` or give a ``Path``.
-    kind : {"images", "features"}, optional
+    kind : {"images", "features", "clips"}, optional
         What the caller reads; an entry of the other kind is refused.
 
     Raises
@@ -71,7 +71,7 @@ def locate(name_or_path: str | os.PathLike, kind: str | None = None) -> Found:
             return Found(text, place, entry)
         raise DatasetError(_missing(entry))
     base = os.environ.get(VARIABLE)
-    if base and is_name and kind != "images":
+    if base and is_name and kind in (None, "features"):
         for place in (Path(base, "libsvm", f"{text}.bz2"), Path(base, "libsvm", text)):
             if place.is_file():
                 return Found(text, place, None)

@@ -1,0 +1,117 @@
+"""What every attack on clips owes: exact counts, its budget, the bound, the same answer in any company."""
+
+import pytest
+import torch
+
+from thesislib.blackbox import Victim
+
+GOALS = ("untargeted", "targeted")
+
+
+class Seen:
+    """An independent witness: how many rows went through a model."""
+
+    def __init__(self, model):
+        self.model, self.rows = model, 0
+
+    def __enter__(self):
+        self.handle = self.model.register_forward_hook(self._count)
+        return self
+
+    def _count(self, _, inputs, __):
+        self.rows += len(inputs[0])
+
+    def __exit__(self, *_):
+        self.handle.remove()
+
+
+def same(one, other, rows=slice(None)):
+    torch.testing.assert_close(one.adversarial, other.adversarial[rows], rtol=0, atol=1e-9)
+    for name in ("success", "skipped", "queries", "spent", "steps", "predicted"):
+        assert torch.equal(getattr(one, name), getattr(other, name)[rows]), name
+
+
+def test_the_room_is_no_walkover(case, room):
+    """The tests below mean something only if attacks win, fail, take their time, and one clip is skipped."""
+    results = [case.attack(Victim(room.model), room.images, room.goals[g]) for g in GOALS]
+    won = torch.cat([r.success[~r.skipped] for r in results])
+    assert won.any() and not won.all()
+    assert all(r.skipped.sum() == 1 for r in results)
+    wins = torch.cat([r.queries[r.success] for r in results])
+    assert len(wins.unique()) > 2
+
+
+@pytest.mark.parametrize("goal", GOALS)
+def test_queries_are_those_of_the_iterations_and_of_an_independent_hook(case, room, goal):
+    with Seen(room.model) as seen:
+        result = case.attack(Victim(room.model), room.images, room.goals[goal])
+    assert result.spent.sum() == seen.rows
+    assert torch.equal(result.queries, 1 + case.cost * result.steps)
+    assert torch.equal(result.queries, result.spent)
+
+
+@pytest.mark.parametrize("goal", GOALS)
+def test_adversarials_keep_the_bound_and_the_range_and_reach_the_goal(case, room, goal):
+    wanted = room.goals[goal]
+    result = case.attack(Victim(room.model), room.images, wanted)
+    assert (result.linf <= case.attack.kappa + 1e-12).all()
+    assert result.adversarial.min() >= 0 and result.adversarial.max() <= 1
+    answer = room.model(result.adversarial).detach()
+    assert torch.equal(wanted.reached(answer)[~result.skipped], result.success[~result.skipped])
+    assert torch.equal(answer.argmax(1), result.predicted)
+    assert (result.linf[result.success] > 0).all()
+
+
+@pytest.mark.parametrize("goal", GOALS)
+def test_a_clip_alone_or_in_any_batch(case, room, goal):
+    whole = case.attack(Victim(room.model), room.images, room.goals[goal], seed=2)
+    for order in ([8, 6, 4, 2, 0, 1, 3, 5, 7], [5, 1], *([i] for i in range(9))):
+        rows = torch.tensor(order)
+        goals = room.goals[goal][rows]
+        same(case.attack(Victim(room.model), room.images[rows], goals, seed=2, ids=order), whole, rows)
+
+
+@pytest.mark.parametrize("more", [0, 1, 30])
+def test_budgets_are_used_and_kept(case, room, more):
+    budget = 1 + case.cost + more
+    result = case.attack(Victim(room.model, budget=budget), room.images, room.goal)
+    free = case.attack(Victim(room.model), room.images, room.goal)
+    assert (result.spent <= budget).all()
+    inside = free.success & (free.queries <= budget)
+    assert torch.equal(result.success, inside)
+    going = ~result.success & ~result.skipped & (free.spent > budget)
+    assert (result.spent[going] > budget - case.cost).all()
+
+
+def test_a_budget_smaller_than_an_iteration_is_refused(case, room):
+    with pytest.raises(ValueError, match=f"budget = {case.cost} queries an image, but one step costs"):
+        case.attack(Victim(room.model, budget=case.cost), room.images, room.goal)
+
+
+def test_the_same_seed_gives_the_same_bytes(case, room):
+    one, two, other = (
+        case.attack(Victim(room.model), room.images, room.goal, seed=s).adversarial for s in (5, 5, 6)
+    )
+    assert torch.equal(one, two) and not torch.equal(one, other)
+
+
+def test_no_clip(case, room):
+    result = case.attack(Victim(room.model), room.images[:0], room.goal[torch.tensor([], dtype=torch.int64)])
+    assert result.adversarial.shape == (0, *room.images.shape[1:])
+
+
+def test_images_are_refused_as_no_clips(case, room):
+    with pytest.raises(ValueError, match=r"clips have shape \(9, 3, 8, 8\), expected"):
+        case.attack(Victim(room.model), room.images[:, :, 0], room.goal)
+
+
+def test_a_victim_that_returns_nan_is_refused(case, room):
+    with pytest.raises(ValueError, match="not finite"):
+        case.attack(Victim(lambda x: x.flatten(1)[:, :4] * torch.nan), room.images, room.goal)
+
+
+def test_clips_and_generator_are_left_alone(case, room):
+    images, state = room.images.clone(), torch.get_rng_state()
+    result = case.attack(Victim(room.model), images, room.goal)
+    assert torch.equal(images, room.images) and torch.equal(torch.get_rng_state(), state)
+    assert not result.adversarial.requires_grad

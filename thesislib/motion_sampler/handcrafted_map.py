@@ -1,0 +1,28 @@
+"""Two maps made without looking at the clip (table 3.4), to see what real motion is worth.
+
+Only their names and a recollection of them are known: values from 0 to about 50, drawn at random or in order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+TOP = 50  # the largest value
+
+
+def u_sample(n_maps: int, height: int, width: int, top: int = TOP, seed: int = 0) -> np.ndarray:
+    """Whole numbers from 0 to `top`, each as likely; int16, shape (n_maps, height, width, 2)."""
+    return np.random.default_rng(seed).integers(
+        0, top, (n_maps, height, width, 2), dtype=np.int16, endpoint=True
+    )
+
+
+def s_value(n_maps: int, height: int, width: int, top: int = TOP) -> np.ndarray:
+    """From 0 to `top` in order along the rows, one row after the other, the same in x and y and in all maps.
+
+    Returns
+    -------
+    array of int16, shape (n_maps, height, width, 2)
+    """
+    values = np.rint(np.linspace(0, top, height * width)).astype(np.int16).reshape(height, width, 1)
+    return np.broadcast_to(values, (n_maps, height, width, 2)).copy()

@@ -1,0 +1,197 @@
+"""The motion-excited sampler: noise rearranged by a motion map, the sparked prior (thesis, section 3.3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from thesislib.blackbox.streams import Streams
+
+SAMPLERS = ("look-up", "warp", "one-noise", "multi-noise")
+ASSIGNMENTS = ("shared", "per frame")
+Maps = Sequence[Tensor] | Mapping[int, Tensor]
+"""Motion maps of each clip by its number (`ids` of the attack): integers, shape (maps, height, width, 2), x first."""
+
+
+def look_up(noise: Tensor, motion: Tensor) -> Tensor:
+    """Noise read at the place that the motion names: ``r[c, i, j] = noise[c, y(i, j), x(i, j)]``.
+
+    No identity grid is added, as in the released code, so pixels of equal motion get equal noise. The smallest
+    entry of each map is subtracted first.
+
+    Parameters
+    ----------
+    noise : Tensor, shape (n, channels, rows, columns)
+        Any size that holds the map's range, :func:`reach` of it; independent numbers make the same pattern
+        then, in distribution.
+    motion : Tensor of integers, shape (n, ..., height, width, 2)
+        Displacements, x first; axes between are frames.
+
+    Returns
+    -------
+    Tensor, shape (n, channels, ..., height, width)
+
+    Raises
+    ------
+    ValueError
+        If the noise is smaller than the range.
+    """
+    places = positive(motion)
+    rows, columns = noise.shape[2:]
+    if places.numel() and reach(motion) > min(rows, columns):
+        raise ValueError(f"noise of {rows} x {columns} pixels, but the motion ranges over {reach(motion)}")
+    x, y = places.unbind(-1)
+    flat = (y * columns + x).flatten(1)[:, None].expand(-1, noise.shape[1], -1)
+    return noise.flatten(2).gather(2, flat).view(*noise.shape[:2], *motion.shape[1:-1])
+
+
+def warp(noise: Tensor, motion: Tensor) -> Tensor:
+    """Noise displaced by the motion: ``r[c, i, j] = noise[c, i + y(i, j), j + x(i, j)]``, zero outside.
+
+    The other reading of the method, of a third party's code; bilinear, so motion may be fractional.
+    Parameters and result as for :func:`look_up`, the noise as large as the map.
+    """
+    height, width = motion.shape[-3:-1]
+    if noise.shape[2:] != (height, width):
+        raise ValueError(f"noise of {tuple(noise.shape[2:])} pixels, but the map has {(height, width)}")
+    rows = torch.arange(height, device=noise.device, dtype=noise.dtype)[:, None]
+    columns = torch.arange(width, device=noise.device, dtype=noise.dtype)
+    x, y = motion.to(noise.dtype).unbind(-1)
+    grid = torch.stack((_unit(columns + x, width), _unit(rows + y, height)), dim=-1)
+    frames = grid.flatten(1, -3)  # frames one below the other, so that one call does them all
+    sampled = F.grid_sample(noise, frames, mode="bilinear", padding_mode="zeros", align_corners=True)
+    return sampled.view(*noise.shape[:2], *motion.shape[1:-1])
+
+
+def positive(motion: Tensor) -> Tensor:
+    """Each map less its smallest entry, over both directions and all pixels; int64."""
+    motion = motion.long()
+    return motion - motion.flatten(-3).amin(-1)[..., None, None, None]
+
+
+def reach(motion: Tensor) -> int:
+    """Side of the noise that maps read: the widest range of one of them, plus one."""
+    return int(positive(motion).amax()) + 1
+
+
+@dataclass(frozen=True)
+class NoiseSampler:
+    """Draws the pattern along which an iteration estimates the gradient.
+
+    Attributes
+    ----------
+    sampler : str
+        ``look-up`` or ``warp``: one frame of noise read through the motion map. Without motion: ``one-noise``,
+        one frame of noise for the whole clip, and ``multi-noise``, each frame its own (Table 3.3).
+    assignment : str
+        ``shared``: all frames use one map, the next one every `period` iterations, as in the released code.
+        ``per frame``: frame t of T uses map ``floor(t * maps / T)``, in every iteration.
+    period : int
+        Iterations that a shared map serves.
+    scale : float
+        Of the displacements of a warp: pixels of a frame for one of the map, whose clip may be larger.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or a number too small.
+    """
+
+    sampler: str = "look-up"
+    assignment: str = "shared"
+    period: int = 10
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, known in (("sampler", SAMPLERS), ("assignment", ASSIGNMENTS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} = {getattr(self, name)!r} is not one of {', '.join(known)}")
+        if self.period < 1 or not self.scale > 0:
+            raise ValueError(f"period = {self.period}, scale = {self.scale}; expected 1 or more, and above 0")
+
+    @property
+    def needs_maps(self) -> bool:
+        return self.sampler in ("look-up", "warp")
+
+    def frames(self, clips: Tensor) -> int:
+        """Frames of a pattern: 1 if it is the same for all."""
+        several = self.sampler == "multi-noise" or (self.needs_maps and self.assignment == "per frame")
+        return clips.shape[2] if several else 1
+
+    def draw(self, streams: Streams, live: Tensor, motion: Motion | None, clips: Tensor, step: int) -> Tensor:
+        """Patterns of the clips under attack in iteration `step`, from 0.
+
+        Returns
+        -------
+        Tensor, shape (len(live), channels, 1 or frames, height, width)
+        """
+        channels, frames, height, width = clips.shape[1:]
+        if not self.needs_maps:
+            return streams.normal(live, (channels, self.frames(clips), height, width))
+        assert motion is not None
+        maps = (
+            motion.spread(live, frames) if self.frames(clips) > 1 else motion.turn(live, step // self.period)
+        )
+        if self.sampler == "warp":
+            return warp(streams.normal(live, (channels, height, width)), self.scale * maps)
+        sides = [motion.sides[row] for row in live.tolist()]  # small: far cheaper than a frame of noise
+        drawn = [streams.normal(live[k : k + 1], (channels, s, s)) for k, s in enumerate(sides)]
+        return torch.cat([look_up(noise, maps[k : k + 1]) for k, noise in enumerate(drawn)])
+
+
+class Motion:
+    """The maps of a batch of clips.
+
+    Parameters
+    ----------
+    maps : sequence or mapping
+        By number; see :data:`Maps`.
+    ids : sequence of int
+        Numbers of the batch's clips.
+    clips : Tensor, shape (n, channels, frames, height, width)
+
+    Raises
+    ------
+    ValueError
+        If a clip has no map, or its maps have another shape or are no integers.
+    """
+
+    def __init__(self, maps: Maps, ids: Sequence[int], clips: Tensor) -> None:
+        size = tuple(clips.shape[3:])
+        self.maps: list[Tensor] = []
+        self.sides: list[int] = []
+        for number in ids:
+            try:
+                found = torch.as_tensor(maps[number])
+            except (KeyError, IndexError):
+                raise ValueError(f"clip {number} has no motion map; there are {len(maps)}") from None
+            if found.dim() != 4 or found.shape[1:] != (*size, 2) or not len(found):
+                raise ValueError(
+                    f"clip {number}: motion maps have shape {tuple(found.shape)}, "
+                    f"expected (maps, {size[0]}, {size[1]}, 2)"
+                )
+            if found.is_floating_point():
+                raise ValueError(f"clip {number}: motion maps are {found.dtype}, expected integers of pixels")
+            self.maps.append(found.to(clips.device))
+            self.sides.append(reach(found))
+
+    def turn(self, live: Tensor, count: int) -> Tensor:
+        """Map number `count` of each clip, cyclically, shape (len(live), 1, height, width, 2)."""
+        return torch.stack([self.maps[row][count % len(self.maps[row])][None] for row in live.tolist()])
+
+    def spread(self, live: Tensor, frames: int) -> Tensor:
+        """A map for each frame, shape (len(live), frames, height, width, 2)."""
+        picked = []
+        for row in live.tolist():
+            mine = self.maps[row]
+            picked.append(mine[torch.arange(frames, device=mine.device) * len(mine) // frames])
+        return torch.stack(picked)
+
+
+def _unit(places: Tensor, size: int) -> Tensor:
+    """Pixels to the coordinates of ``grid_sample`` with aligned corners."""
+    return 2 * places / max(size - 1, 1) - 1
