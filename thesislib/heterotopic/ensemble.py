@@ -152,7 +152,9 @@ class HeterotopicEnsemble(nn.Module):
     def exported(self) -> nn.Sequential:
         """Trunk and classifier, and nothing of self-supervision: images to logits."""
         stage = () if isinstance(self.stage, nn.Identity) else (self.stage,)
-        return nn.Sequential(self.branch.trunk, *stage, nn.AdaptiveAvgPool2d(1), nn.Flatten(), self.classifier)
+        return nn.Sequential(
+            self.branch.trunk, *stage, nn.AdaptiveAvgPool2d(1), nn.Flatten(), self.classifier
+        )
 
 
 def cut(model: nn.Sequential, size: int) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:

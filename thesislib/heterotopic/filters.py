@@ -42,7 +42,9 @@ class LastStage:
             raise ValueError(f"block = {self.block!r} is not one of {', '.join(BLOCKS)}")
         numbers = (self.before, self.channels, self.blocks, self.size)
         if min(numbers) < 1 or self.channels % BLOCKS[self.block].expansion:
-            raise ValueError(f"{self} is no stage; expected positive numbers, channels a multiple of the block's")
+            raise ValueError(
+                f"{self} is no stage; expected positive numbers, channels a multiple of the block's"
+            )
 
 
 LAST_STAGES: dict[str, LastStage] = {
@@ -109,4 +111,8 @@ def _plain(stage: LastStage) -> list[nn.Module]:
 
 
 def _convolution(n: int, m: int, kernel: int) -> list[nn.Module]:
-    return [nn.Conv2d(n, m, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(m), nn.ReLU(inplace=True)]
+    return [
+        nn.Conv2d(n, m, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(m),
+        nn.ReLU(inplace=True),
+    ]

@@ -39,7 +39,10 @@ class Generator(nn.Module):
     """
 
     def __init__(
-        self, channels: int, widths: tuple[int, ...] = (16, 32, 64, 128), kernels: tuple[int, ...] = (5, 5, 3, 3)
+        self,
+        channels: int,
+        widths: tuple[int, ...] = (16, 32, 64, 128),
+        kernels: tuple[int, ...] = (5, 5, 3, 3),
     ) -> None:
         super().__init__()
         if len(widths) != len(kernels) or any(k % 2 == 0 for k in kernels):
@@ -108,7 +111,9 @@ def invert(
         If the image has not this shape, lies outside [0, 1], or the features are all 0.
     """
     if image.dim() != 3 or image.shape[-1] != image.shape[-2] or not 0 <= image.min() <= image.max() <= 1:
-        raise ValueError(f"image of shape {tuple(image.shape)}; expected (channels, size, size), values in [0, 1]")
+        raise ValueError(
+            f"image of shape {tuple(image.shape)}; expected (channels, size, size), values in [0, 1]"
+        )
     size, unit = image.shape[-1], 2 ** len(widths)
     side = -(-size // unit) * unit
     with torch.no_grad():

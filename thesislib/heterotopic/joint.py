@@ -31,7 +31,7 @@ class Views:
     Parameters
     ----------
     weak, strong : callable
-        ``view(images, generator)``; the weak one of the images as given, the strong one of floats in [0, 1].
+        ``view(images, generator)`` of the images as given to the training.
     model : Module
         Whose type and device the images take.
     """
@@ -47,7 +47,7 @@ class Views:
         beside = Generator()
         beside.set_state(generator.get_state())
         own = Generator().manual_seed(int(torch.randint(2**62, (), generator=beside)) ^ 0x5E1F)
-        return torch.cat([first, self.strong(ready(images, self.model), own)], 1)
+        return torch.cat([first, ready(self.strong(images, own), self.model)], 1)
 
 
 def weak_view(recipe: Recipe) -> View:
@@ -101,9 +101,13 @@ def fit_joint(
     queue = getattr(model.method, "queue", None)
     if queue is not None and len(queue.keys) >= n:
         held = len(queue.keys)
-        raise ValueError(f"a queue of {held} keys with {n} images; an image would meet its own keys, give less than {n}")
+        raise ValueError(
+            f"a queue of {held} keys with {n} images; an image would meet its own keys, give less than {n}"
+        )
     if min(recipe.batch, n) < 2:
-        raise ValueError(f"batch = {recipe.batch} of {n} images; self-supervision contrasts images, give 2 or more")
+        raise ValueError(
+            f"batch = {recipe.batch} of {n} images; self-supervision contrasts images, give 2 or more"
+        )
     sums: list[Tensor] = []
 
     def loss(logits: Tensor, labels: Tensor, epoch: int) -> Tensor:

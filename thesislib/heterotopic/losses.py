@@ -78,7 +78,9 @@ def rotated(images: Tensor) -> tuple[Tensor, Tensor]:
         If they are not square.
     """
     if images.dim() != 4 or images.shape[-1] != images.shape[-2]:
-        raise ValueError(f"images of shape {tuple(images.shape)} cannot be turned; expected (n, c, size, size)")
+        raise ValueError(
+            f"images of shape {tuple(images.shape)} cannot be turned; expected (n, c, size, size)"
+        )
     parts = [images[k::4].rot90(k, (-2, -1)) for k in range(4)]
     turns = [torch.full((len(part),), k, device=images.device) for k, part in enumerate(parts)]
     return torch.cat(parts), torch.cat(turns)

@@ -8,7 +8,9 @@ from sklearn.metrics import silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
 
 
-def t_sne(features: np.ndarray, *, perplexity: float = 30.0, seed: int = 0, progress: bool = False) -> np.ndarray:
+def t_sne(
+    features: np.ndarray, *, perplexity: float = 30.0, seed: int = 0, progress: bool = False
+) -> np.ndarray:
     """t-SNE from a start by principal components, the same settings for whatever is compared.
 
     Parameters
@@ -31,7 +33,9 @@ def t_sne(features: np.ndarray, *, perplexity: float = 30.0, seed: int = 0, prog
     """
     features = np.asarray(features, float)
     if features.ndim != 2 or len(features) <= perplexity:
-        raise ValueError(f"features of shape {features.shape}; expected (n, channels) with n above {perplexity:g}")
+        raise ValueError(
+            f"features of shape {features.shape}; expected (n, channels) with n above {perplexity:g}"
+        )
     tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed, verbose=2 * progress)
     return tsne.fit_transform(features)
 
@@ -59,7 +63,9 @@ def separation(features: np.ndarray, labels: np.ndarray, *, neighbours: int = 20
     """
     features, labels = np.asarray(features, float), np.asarray(labels)
     if len(features) <= neighbours or len(features) != len(labels):
-        raise ValueError(f"{len(features)} features, {len(labels)} labels; expected as many, more than {neighbours}")
+        raise ValueError(
+            f"{len(features)} features, {len(labels)} labels; expected as many, more than {neighbours}"
+        )
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     model = KNeighborsClassifier(neighbours + 1, algorithm="brute").fit(unit, labels)
     nearest = model.kneighbors(unit, return_distance=False)

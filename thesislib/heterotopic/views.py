@@ -54,16 +54,18 @@ class StrongView:
         Parameters
         ----------
         images : Tensor, shape (n, channels, height, width)
-            Floating point in [0, 1]; grey (one channel) or RGB.
+            uint8, or floating point in [0, 1]; grey (one channel) or RGB.
         generator : torch.Generator
             On the CPU, so that the draws are the same everywhere.
 
         Returns
         -------
         Tensor
-            Same shape, in [0, 1].
+            Same shape, floating point, in [0, 1].
         """
-        u = torch.rand(13, len(images), generator=generator).to(images)
+        images = images / 255 if images.dtype == torch.uint8 else images
+        drawn = torch.rand(13, len(images), generator=generator)
+        u = drawn.to(images.device, images.dtype, non_blocking=True)  # nobody waits for it
         images = self._cropped(images, u[:5])
         images = self._coloured(images, u[5:11])
         return self._blurred(images, u[11:])

@@ -1,0 +1,114 @@
+"""What the chapter's experiments are on each data set: network, recipes, views and weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from thesislib.heterotopic.views import StrongView
+from thesislib.recipe import Recipe
+
+Options = tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One data set's column.
+
+    Attributes
+    ----------
+    stands_for : str
+        The thesis's data set; the data set itself where it is the thesis's own.
+    depth : int
+        Of the CIFAR residual network.
+    recipe : Recipe
+        Of every training but the last: plain, joint, and self-supervision alone.
+    crt : Recipe
+        Of the classifier's fine-tuning.
+    pad : int
+        Of the view that is classified.
+    flip : bool
+        Of both views.
+    view : StrongView
+    dim : int
+        Of the specific feature.
+    options : tuple of (method, options)
+        Of self-supervised methods whose own defaults do not suit.
+    lam : tuple of (method, weight)
+        lambda of each self-supervised method.
+    eta : float
+    """
+
+    stands_for: str
+    depth: int
+    recipe: Recipe
+    crt: Recipe
+    pad: int
+    flip: bool
+    view: StrongView
+    dim: int
+    options: tuple[tuple[str, Options], ...] = ()
+    lam: tuple[tuple[str, float], ...]
+    eta: float = 0.1
+
+
+def cifar(stands_for: str, epochs: int = 40) -> Column:
+    """ResNet-32 on CIFAR-LT with the recipe of Cao et al. 2019, whose 200 epochs are scaled to fewer.
+
+    Nothing of self-supervision is tuned on these sets: MoCo v2's temperature, weight 1 as in the released code of
+    SSD-LT, a queue that is well below the number of images.
+    """
+    recipe = Recipe(
+        epochs=epochs,
+        batch=128,
+        lr=0.1,
+        weight_decay=2e-4,
+        schedule="steps",
+        milestones=(0.8 * epochs, 0.9 * epochs),
+        factor=0.01,
+        warmup=min(5, epochs / 8),
+        per_epoch=True,
+        test_every=epochs,
+    )
+    return Column(
+        stands_for=stands_for,
+        depth=32,
+        recipe=recipe,
+        crt=Recipe(epochs=10, batch=128, lr=0.2, weight_decay=2e-4, schedule="cosine", per_epoch=True),
+        pad=4,
+        flip=True,
+        view=StrongView(),
+        dim=128,
+        lam=(("MoCo v2", 1.0), ("rotation", 1.0), ("SimSiam", 1.0), ("Barlow Twins", 1.0)),
+    )
+
+
+def small(stands_for: str, *, queue: int, smallest: float, lam: tuple[tuple[str, float], ...]) -> Column:
+    """ResNet-8 on small pictures of characters, which must not be mirrored: what a core trains in seconds."""
+    epochs = 20
+    return Column(
+        stands_for=stands_for,
+        depth=8,
+        recipe=Recipe(
+            epochs=epochs, batch=64, lr=0.1, weight_decay=5e-4, schedule="one-cycle", test_every=epochs
+        ),
+        crt=Recipe(epochs=5, batch=64, lr=0.2, weight_decay=5e-4, schedule="cosine"),
+        pad=1,
+        flip=False,
+        view=StrongView(smallest=smallest, flip=False),
+        dim=64,
+        options=(("MoCo v2", (("queue", queue),)),),
+        lam=lam,
+    )
+
+
+THESIS: dict[str, Column] = {"cifar10_lt": cifar("cifar10_lt"), "cifar100_lt": cifar("cifar100_lt")}
+"""Data sets of the thesis that this chapter can train on."""
+
+_LAM = (("MoCo v2", 0.3), ("rotation", 0.3), ("SimSiam", 0.3), ("Barlow Twins", 0.3))
+STAND_INS: dict[str, Column] = {
+    "digits_lt": small("cifar10_lt", queue=128, smallest=0.5, lam=_LAM),
+    "glyphs_lt": small("cifar100_lt", queue=512, smallest=0.5, lam=_LAM),
+}
+"""Data sets that need nothing, each with what it stands for."""
+
+COLUMNS = STAND_INS | THESIS
