@@ -54,7 +54,7 @@ def test_batch_statistics_of_the_copy_are_its_own():
 
 
 def test_what_makes_no_sense_is_refused():
-    with pytest.raises(ValueError, match="momentum = 1.0; expected 0 to below 1"):
+    with pytest.raises(ValueError, match=r"momentum = 1\.0; expected 0 to below 1"):
         MomentumEncoder(nn.Linear(1, 1), 1.0)
     with pytest.raises(ValueError, match="a queue of 0 keys of length 4"):
         Queue(0, 4)

@@ -11,6 +11,7 @@ import platform
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -50,13 +51,13 @@ class SelfSupervision:
     """
 
     ssl: str
-    options: tuple[tuple[str, float], ...] = ()
-    filter: str = "residual block"
-    bound: str | None = "variational Gaussian"
-    lam: float = 1.0
-    eta: float = 0.1
-    dim: int = 128
-    view: StrongView = StrongView()
+    options: tuple[tuple[str, float], ...]
+    filter: str
+    bound: str | None
+    lam: float
+    eta: float
+    dim: int
+    view: StrongView
     before: bool = False
 
 
@@ -154,32 +155,34 @@ def trained(dataset: str, training: Training) -> dict:
         ``weights`` (a state dict of the classifier alone, on the CPU), ``branch`` (of trunk, Filter and MLP, None of
         the base), ``history`` (columns of the training's frame), ``step`` (seconds a step, in the last epoch).
     """
-    data = images_of(dataset, training.ratio)
     model, attached = fresh(dataset, training), training.attached
-    train = data["train"], data["train_labels"]
-    weak = CropFlip(training.pad, training.flip)
-    options = {"device": training.device, "seed": training.seed}
-    joint = None
-    if attached is not None:
+    train, options = _data_and_options(dataset, training)
+    weak, joint = CropFlip(training.pad, training.flip), None
+    if attached is not None and not attached.before:
         joint = ensemble(model, attached, size=train[0].shape[-1], seed=training.seed)
-        history = fit_joint(
-            joint,
-            train,
-            training.recipe,
-            weak=attached.view if attached.before else weak,
-            strong=attached.view,
-            supervised=not attached.before,
-            **options,
-        )
-    if attached is None or attached.before:
+        history = fit_joint(joint, train, training.recipe, weak=weak, strong=attached.view, **options)
+    else:
+        if attached is not None:
+            model.load_state_dict(pretrained(dataset, training)["weights"])
         history = fit(model, train, training.recipe, augment=weak, **options)
-    steps = -(-len(train[1]) // training.recipe.batch)
-    return {
-        "weights": _on_cpu(model),
-        "branch": None if joint is None else _on_cpu(joint.branch),
-        "history": history.to_dict("list"),
-        "step": float(history["seconds"].iloc[-1]) / steps,
-    }
+    return _kept(model, joint, history, steps=-(-len(train[1]) // training.recipe.batch))
+
+
+@memoised(data="dataset")
+def pretrained(dataset: str, training: Training) -> dict:
+    """Self-supervision alone, for as many epochs as the classifier is trained for; both views are strong.
+
+    Returns
+    -------
+    dict
+        As of :func:`trained`; the linear layer is as it was drawn.
+    """
+    model, attached = fresh(dataset, training), training.attached
+    train, options = _data_and_options(dataset, training)
+    joint = ensemble(model, attached, size=train[0].shape[-1], seed=training.seed)
+    view = attached.view
+    history = fit_joint(joint, train, training.recipe, weak=view, strong=view, supervised=False, **options)
+    return _kept(model, joint, history, steps=-(-len(train[1]) // training.recipe.batch))
 
 
 @memoised(data="dataset")
@@ -224,6 +227,20 @@ def features(dataset: str, training: Training) -> np.ndarray:
 def _channels(body: nn.Module) -> int:
     """Channels of the map that a body makes: those of its last normalisation."""
     return [m.num_features for m in body.modules() if isinstance(m, nn.BatchNorm2d)][-1]
+
+
+def _data_and_options(dataset: str, training: Training) -> tuple[tuple[Tensor, Tensor], dict]:
+    data = images_of(dataset, training.ratio)
+    return (data["train"], data["train_labels"]), {"device": training.device, "seed": training.seed}
+
+
+def _kept(model: nn.Module, joint: nn.Module | None, history: pd.DataFrame, steps: int) -> dict:
+    return {
+        "weights": _on_cpu(model),
+        "branch": None if joint is None else _on_cpu(joint.branch),
+        "history": history.to_dict("list"),
+        "step": float(history["seconds"].iloc[-1]) / steps,
+    }
 
 
 def _on_cpu(model: nn.Module) -> dict[str, Tensor]:
