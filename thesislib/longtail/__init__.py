@@ -28,15 +28,17 @@ from thesislib.longtail.metrics import (
     reliability,
 )
 from thesislib.longtail.ncm import NearestMean, ncm
-from thesislib.longtail.samplers import class_aware_sampler
+from thesislib.longtail.samplers import class_aware_sampler, passes_sampler
 from thesislib.longtail.shots import SHOTS, head_classes, shot_groups
 from thesislib.longtail.tau_norm import TAUS, tau_norm
+from thesislib.longtail.views import CropFlip
 
 __all__ = [
     "LDAM",
     "SHOTS",
     "TAUS",
     "CosineClassifier",
+    "CropFlip",
     "Frozen",
     "NearestMean",
     "adjusted_logits",
@@ -55,6 +57,7 @@ __all__ = [
     "log_prior",
     "lws",
     "ncm",
+    "passes_sampler",
     "reliability",
     "shot_groups",
     "tau_norm",

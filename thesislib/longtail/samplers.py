@@ -50,3 +50,35 @@ def class_aware_sampler(labels: Tensor, length: int | None = None) -> Callable[[
         return drawn
 
     return sample
+
+
+def passes_sampler(count: int, length: int) -> Callable[[int, Generator], Tensor]:
+    """Passes over all images, each in a new random order, cut to a given length.
+
+    An epoch then has as many steps as one wishes, whatever the number of images.
+
+    Parameters
+    ----------
+    count : int
+        Training images.
+    length : int
+        Indices an epoch.
+
+    Returns
+    -------
+    callable
+        As of :func:`class_aware_sampler`.
+
+    Raises
+    ------
+    ValueError
+        If one of them is below 1.
+    """
+    if count < 1 or length < 1:
+        raise ValueError(f"{length} of {count} images; expected at least 1 of at least 1")
+    passes = -(-length // count)
+
+    def sample(epoch: int, generator: Generator) -> Tensor:
+        return torch.cat([torch.randperm(count, generator=generator) for _ in range(passes)])[:length]
+
+    return sample

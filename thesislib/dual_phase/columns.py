@@ -1,0 +1,120 @@
+"""What the chapter's experiments are on each data set: network, recipes and the methods' settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from thesislib.dual_phase.method import PhaseTwo
+from thesislib.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One data set's column.
+
+    Attributes
+    ----------
+    stands_for : str
+        The thesis's data set; the data set itself where it is the thesis's own.
+    depth : int
+        Of the CIFAR residual network.
+    recipe : Recipe
+        Of the joint model and of phase I.
+    phase_two : PhaseTwo
+    crt, lws : Recipe
+    tau : float
+        Of tau-normalisation.
+    adjust : float
+        :math:`\\tau` of post-hoc logit adjustment.
+    reweight_from : float
+        Share of the epochs after which LDAM re-weights.
+    pad : int
+    flip : bool
+    angles : int
+        Steps from one measurement of the gradients' angles to the next.
+    """
+
+    stands_for: str
+    depth: int
+    recipe: Recipe
+    phase_two: PhaseTwo
+    crt: Recipe
+    lws: Recipe
+    tau: float = 1.0
+    adjust: float = 1.0
+    reweight_from: float = 0.8
+    pad: int
+    flip: bool
+    angles: int = 10
+
+    def hasty(self) -> Column:
+        """The same in a few seconds, for tests: nothing is learnt to the end."""
+        return replace(
+            self,
+            recipe=replace(self.recipe, epochs=4),
+            phase_two=replace(
+                self.phase_two, recipe=replace(self.phase_two.recipe, epochs=2), length=128, bank=5
+            ),
+            crt=replace(self.crt, epochs=1),
+            lws=replace(self.lws, epochs=1),
+        )
+
+
+def cifar(epochs: int) -> Column:
+    """ResNet-32 on CIFAR-LT with the recipe of Cao et al. 2019, at its 200 epochs or fewer.
+
+    Rates fall after 80 and 90 % of the epochs, and phase II has 20 steps for each of them.
+    """
+    recipe = Recipe(
+        epochs=epochs,
+        batch=128,
+        lr=0.1,
+        weight_decay=2e-4,
+        schedule="steps",
+        milestones=(0.8 * epochs, 0.9 * epochs),
+        factor=0.01,
+        warmup=min(5, epochs / 8),
+        per_epoch=True,
+    )
+    second = Recipe(
+        epochs=10, batch=128, lr=0.01, weight_decay=2e-4, schedule="steps", milestones=(6, 8), factor=0.1
+    )
+    crt = Recipe(epochs=10, batch=128, lr=0.2, weight_decay=2e-4, schedule="cosine", per_epoch=True)
+    return Column(
+        stands_for="cifar100_lt",
+        depth=32,
+        recipe=recipe,
+        phase_two=PhaseTwo(recipe=second, length=2 * epochs * 128),
+        crt=crt,
+        lws=replace(crt, epochs=5),
+        pad=4,
+        flip=True,
+    )
+
+
+def small(stands_for: str, *, epochs: int = 30, length: int = 640, bank: int = 10) -> Column:
+    """ResNet-8 on small pictures: what a core trains in seconds."""
+    recipe = Recipe(epochs=epochs, batch=64, lr=0.1, weight_decay=5e-4, schedule="one-cycle")
+    second = Recipe(epochs=6, batch=64, lr=0.03, weight_decay=5e-4, schedule="cosine")
+    crt = Recipe(epochs=5, batch=64, lr=0.2, weight_decay=5e-4, schedule="cosine")
+    return Column(
+        stands_for=stands_for,
+        depth=8,
+        recipe=recipe,
+        phase_two=PhaseTwo(recipe=second, length=length, bank=bank),
+        crt=crt,
+        lws=crt,
+        pad=1,
+        flip=False,
+        angles=2,
+    )
+
+
+STAND_INS: dict[str, Column] = {
+    "glyphs_lt": small("cifar100_lt"),
+    "glyphs_lt_steep": small("places_lt"),
+    "glyphs_lt_fine": small("imagenet_lt"),
+    "glyphs_lt_many": small("inaturalist2018"),
+    "digits_lt": small("cifar100_lt"),
+}
+"""Data sets that need nothing, each with what it stands for."""
