@@ -14,34 +14,34 @@ def clouds(distance, n=40, classes=3, seed=0):
 
 def test_classes_far_apart_are_told_and_noise_is_not():
     apart = separation(*clouds(20.0))
-    assert apart["knn"] == 1 and apart["silhouette"] > 0.7
+    assert apart["knn"].all() and apart["silhouette"].mean() > 0.7
     noise = separation(*clouds(0.0))
-    assert noise["knn"] < 0.55 and abs(noise["silhouette"]) < 0.05
+    assert noise["knn"].mean() < 0.55 and abs(noise["silhouette"].mean()) < 0.05
 
 
 def test_neighbours_are_counted_without_the_image_itself():
     features, labels = clouds(0.0, n=15)
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    right = 0
+    right = []
     for i in range(len(unit)):
         distance = np.linalg.norm(unit - unit[i], axis=1)
         distance[i] = np.inf
         votes = np.bincount(labels[np.argsort(distance)[:5]], minlength=3)
-        right += votes.argmax() == labels[i]
-    assert separation(features, labels, neighbours=5)["knn"] == pytest.approx(right / len(unit))
+        right.append(votes.argmax() == labels[i])
+    assert separation(features, labels, neighbours=5)["knn"].tolist() == right
 
 
 def test_equal_images_do_not_vote_for_themselves_twice():
     features = np.ones((8, 2))
     labels = np.array([0, 0, 0, 0, 0, 1, 1, 1])
-    assert separation(features, labels, neighbours=7)["knn"] == pytest.approx(5 / 8)
+    assert separation(features, labels, neighbours=7)["knn"].tolist() == [1] * 5 + [0] * 3
 
 
 def test_the_picture_keeps_far_classes_apart_and_repeats():
     features, labels = clouds(20.0)
     flat = t_sne(features, perplexity=10)
     assert flat.shape == (120, 2) and np.array_equal(flat, t_sne(features, perplexity=10))
-    assert separation(flat - flat.mean(0), labels)["knn"] > 0.95
+    assert separation(flat - flat.mean(0), labels)["knn"].mean() > 0.95
 
 
 def test_too_few_points_are_refused():

@@ -51,7 +51,7 @@ class Column:
     eta: float = 0.1
 
 
-def cifar(stands_for: str, epochs: int = 40) -> Column:
+def cifar(dataset: str, epochs: int) -> Column:
     """ResNet-32 on CIFAR-LT with the recipe of Cao et al. 2019, whose 200 epochs are scaled to fewer.
 
     Nothing of self-supervision is tuned on these sets: MoCo v2's temperature, weight 1 as in the released code of
@@ -70,7 +70,7 @@ def cifar(stands_for: str, epochs: int = 40) -> Column:
         test_every=epochs,
     )
     return Column(
-        stands_for=stands_for,
+        stands_for=dataset,
         depth=32,
         recipe=recipe,
         crt=Recipe(epochs=10, batch=128, lr=0.2, weight_decay=2e-4, schedule="cosine", per_epoch=True),
@@ -101,7 +101,7 @@ def small(stands_for: str, *, queue: int, smallest: float, lam: tuple[tuple[str,
     )
 
 
-THESIS: dict[str, Column] = {"cifar10_lt": cifar("cifar10_lt"), "cifar100_lt": cifar("cifar100_lt")}
+THESIS = ("cifar10_lt", "cifar100_lt")
 """Data sets of the thesis that this chapter can train on."""
 
 _LAM = (("MoCo v2", 0.3), ("rotation", 0.3), ("SimSiam", 0.3), ("Barlow Twins", 0.3))
@@ -110,5 +110,3 @@ STAND_INS: dict[str, Column] = {
     "glyphs_lt": small("cifar100_lt", queue=512, smallest=0.5, lam=_LAM),
 }
 """Data sets that need nothing, each with what it stands for."""
-
-COLUMNS = STAND_INS | THESIS

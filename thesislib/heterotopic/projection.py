@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_score
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.metrics import silhouette_samples
 
 
-def t_sne(
-    features: np.ndarray, *, perplexity: float = 30.0, seed: int = 0, progress: bool = False
-) -> np.ndarray:
+def t_sne(features: np.ndarray, *, perplexity: float = 30.0, seed: int = 0) -> np.ndarray:
     """t-SNE from a start by principal components, the same settings for whatever is compared.
 
     Parameters
@@ -19,8 +16,6 @@ def t_sne(
     perplexity : float
         Below n.
     seed : int
-    progress : bool
-        Whether scikit-learn reports every fifty steps.
 
     Returns
     -------
@@ -36,25 +31,24 @@ def t_sne(
         raise ValueError(
             f"features of shape {features.shape}; expected (n, channels) with n above {perplexity:g}"
         )
-    tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed, verbose=2 * progress)
-    return tsne.fit_transform(features)
+    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(features)
 
 
-def separation(features: np.ndarray, labels: np.ndarray, *, neighbours: int = 20) -> dict[str, float]:
-    """How well classes keep apart in feature space (not in the picture of it).
+def separation(features: np.ndarray, labels: np.ndarray, *, neighbours: int = 20) -> dict[str, np.ndarray]:
+    """How well classes keep apart in feature space (not in the picture of it), image by image.
 
     Parameters
     ----------
     features : array, shape (n, channels)
+        Compared after scaling to unit length.
     labels : array, shape (n,)
         Of at least two classes.
     neighbours : int
 
     Returns
     -------
-    dict
-        ``silhouette`` (-1 to 1) of the features scaled to unit length, and ``knn``: the share of images whose
-        nearest others, themselves left out, vote for their class.
+    dict of array, shape (n,)
+        ``silhouette`` (-1 to 1), and ``knn``: 1 where the nearest other images vote for the image's class, else 0.
 
     Raises
     ------
@@ -67,16 +61,12 @@ def separation(features: np.ndarray, labels: np.ndarray, *, neighbours: int = 20
             f"{len(features)} features, {len(labels)} labels; expected as many, more than {neighbours}"
         )
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    model = KNeighborsClassifier(neighbours + 1, algorithm="brute").fit(unit, labels)
-    nearest = model.kneighbors(unit, return_distance=False)
-    own = np.arange(len(unit))[:, None]
-    # Itself is nearest unless others coincide with it; then the last one goes.
-    keep = nearest != own
-    keep[keep.all(1), -1] = False
-    votes = labels[nearest[keep].reshape(-1, neighbours)]
-    classes = np.unique(labels)
-    counts = (votes[:, :, None] == classes).sum(1)
+    likeness = unit @ unit.T
+    np.fill_diagonal(likeness, -np.inf)  # an image has no vote on itself
+    nearest = np.argsort(-likeness, axis=1, kind="stable")[:, :neighbours]
+    classes, place = np.unique(labels, return_inverse=True)
+    votes = np.eye(len(classes))[place[nearest]].sum(1)
     return {
-        "silhouette": float(silhouette_score(unit, labels)),
-        "knn": float((classes[counts.argmax(1)] == labels).mean()),
+        "silhouette": silhouette_samples(unit, labels),
+        "knn": (votes.argmax(1) == place).astype(float),
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,15 @@ from thesislib.heterotopic.ensemble import HeterotopicEnsemble, cut
 from thesislib.heterotopic.filters import LastStage, make_filter
 from thesislib.heterotopic.joint import fit_joint
 from thesislib.heterotopic.views import StrongView
-from thesislib.longtail import CropFlip, class_accuracies, crt, expected_calibration_error, reliability
+from thesislib.longtail import (
+    CropFlip,
+    balanced_softmax_loss,
+    class_accuracies,
+    crt,
+    expected_calibration_error,
+    log_prior,
+    reliability,
+)
 from thesislib.memo import memoised
 from thesislib.models.residual import cifar_resnet
 from thesislib.recipe import Recipe
@@ -75,8 +84,10 @@ class Training:
     flip : bool
     attached : SelfSupervision or None
         None is the base: cross-entropy alone.
+    loss : str
+        Of classification: ``"CE"`` or ``"Balanced softmax"``.
     seed : int
-    device : str
+    device, precision : str
     """
 
     ratio: float | None
@@ -84,9 +95,11 @@ class Training:
     recipe: Recipe
     pad: int
     flip: bool
-    attached: SelfSupervision | None
+    attached: SelfSupervision | None = None
+    loss: str = "CE"
     seed: int
     device: str = "cpu"
+    precision: str = "float32"
 
 
 @functools.lru_cache(maxsize=3)
@@ -164,7 +177,7 @@ def trained(dataset: str, training: Training) -> dict:
     else:
         if attached is not None:
             model.load_state_dict(pretrained(dataset, training)["weights"])
-        history = fit(model, train, training.recipe, augment=weak, **options)
+        history = fit(model, train, training.recipe, augment=weak, loss=_loss(dataset, training), **options)
     return _kept(model, joint, history, steps=-(-len(train[1]) // training.recipe.batch))
 
 
@@ -203,9 +216,9 @@ def measured(dataset: str, training: Training, finish: Recipe | None = None) -> 
     data, made = images_of(dataset, training.ratio), trained(dataset, training)
     model = network(dataset, training).to(training.device)
     if finish is not None:
-        train = data["train"], data["train_labels"]
-        model = crt(model, train, finish, seed=training.seed, augment=CropFlip(training.pad, training.flip))
-    logits, labels = predict(model, data["test"]).cpu(), data["test_labels"]
+        train, options = _data_and_options(dataset, training)
+        model = crt(model, train, finish, augment=CropFlip(training.pad, training.flip), **options)
+    logits, labels = predict(model, data["test"], precision=training.precision).cpu(), data["test_labels"]
     return {
         "by class": class_accuracies(logits.argmax(1), labels, len(data["counts"])).tolist(),
         "ECE": {bins: expected_calibration_error(logits, labels, bins) for bins in BINS},
@@ -217,11 +230,33 @@ def measured(dataset: str, training: Training, finish: Recipe | None = None) -> 
 
 
 @memoised(data="dataset")
-def features(dataset: str, training: Training) -> np.ndarray:
-    """The pooled feature of every test image, float16, shape (n, channels), in the order of the test set."""
+def features(dataset: str, training: Training, count: int) -> np.ndarray:
+    """The pooled features of some test images, float16, shape (count, channels), in the order of :func:`in_turn`."""
+    data = images_of(dataset, training.ratio)
     model = network(dataset, training).to(training.device)
-    made = predict(model[:-1], images_of(dataset, training.ratio)["test"])
-    return made.cpu().numpy().astype(np.float16)
+    chosen = in_turn(data["test_labels"], count)
+    return (
+        predict(model[:-1], data["test"][chosen], precision=training.precision)
+        .cpu()
+        .numpy()
+        .astype(np.float16)
+    )
+
+
+def in_turn(labels: Tensor, count: int) -> Tensor:
+    """Numbers of `count` images: the first of each class, then the second of each, and so on.
+
+    Raises
+    ------
+    ValueError
+        If there are not so many.
+    """
+    if count > len(labels):
+        raise ValueError(f"{count} images of {len(labels)}; expected no more than there are")
+    rank = torch.empty_like(labels)
+    for k in labels.unique():
+        rank[labels == k] = torch.arange(int((labels == k).sum()))
+    return torch.argsort(rank * (int(labels.max()) + 1) + labels)[:count]
 
 
 def _channels(body: nn.Module) -> int:
@@ -231,7 +266,15 @@ def _channels(body: nn.Module) -> int:
 
 def _data_and_options(dataset: str, training: Training) -> tuple[tuple[Tensor, Tensor], dict]:
     data = images_of(dataset, training.ratio)
-    return (data["train"], data["train_labels"]), {"device": training.device, "seed": training.seed}
+    how = {"device": training.device, "precision": training.precision, "seed": training.seed}
+    return (data["train"], data["train_labels"]), how
+
+
+def _loss(dataset: str, training: Training) -> Callable[[Tensor, Tensor, int], Tensor] | None:
+    if training.loss == "CE":
+        return None
+    prior = log_prior(images_of(dataset, training.ratio)["counts"].tolist(), training.device)
+    return lambda logits, labels, epoch: balanced_softmax_loss(logits, labels, prior)
 
 
 def _kept(model: nn.Module, joint: nn.Module | None, history: pd.DataFrame, steps: int) -> dict:
