@@ -115,7 +115,7 @@ def invert(
             f"image of shape {tuple(image.shape)}; expected (channels, size, size), values in [0, 1]"
         )
     size, unit = image.shape[-1], 2 ** len(widths)
-    side = -(-size // unit) * unit
+    side = max(2, -(-size // unit)) * unit  # a single pixel at the bottom could not be normalised
     with torch.no_grad():
         target = feature(image[None])
     scale = target.square().mean()

@@ -156,5 +156,5 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
     }
 
 
-COUNTS = {"ResNet-32": (5, 26, 6), "ResNet-10": (5, 6, 6), "ResNet-50": (7, 22, 9), "ResNet-152": (7, 22, 9)}
+COUNTS = {"ResNet-32": (2, 11, 2), "ResNet-10": (2, 3, 2), "ResNet-50": (3, 10, 3), "ResNet-152": (3, 10, 3)}
 """Rows that each preset's table has; a test compares them with the modules."""
