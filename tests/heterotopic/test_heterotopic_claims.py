@@ -77,7 +77,10 @@ def test_the_last_of_the_four_ways_is_best():
     assert verdicts("fig-5.3", wide(order)) == ["holds", "holds"]
     assert verdicts("fig-5.3", wide(order | {SHARED: 80})) == ["does not hold"] * 2
     assert verdicts("fig-5.3", wide(order | {BEFORE: 80})) == ["does not hold", "holds"]
-    assert verdicts("fig-5.3", wide(order | {BEFORE: 61, GENERIC: 61, OURS: 61, SHARED: 61})) == ["undecided"] * 2
+    assert (
+        verdicts("fig-5.3", wide(order | {BEFORE: 61, GENERIC: 61, OURS: 61, SHARED: 61}))
+        == ["undecided"] * 2
+    )
     assert verdicts("fig-5.3", wide({BASE: 60, OURS: 70})) == ["not tested at this profile"] * 2
 
 

@@ -111,7 +111,7 @@ def test_shared_runs_are_the_same_numbers():
 
 
 def test_a_sweep_passes_through_the_weight_in_use():
-    lam = SMOKE.weight("digits_lt", SMOKE.ssl)
+    lam = SMOKE.weight("digits_lt", OURS, SMOKE.ssl)
     sweep = experiments.fig_5_4(resolve("smoke", sweep_lam=(lam,)))
     bars = experiments.fig_5_5(SMOKE)
     for value, method in ((0.0, BASE), (lam, OURS)):
@@ -183,3 +183,20 @@ def test_queues_are_shorter_than_their_data_sets():
         count = len(images_of(name, None)["train_labels"])
         assert dict(dict(column.options)["MoCo v2"])["queue"] < count
     assert {PROFILES["paper"].column(d).depth for d in PROFILES["paper"].dataset} == {32}
+
+
+def test_the_search_sees_no_reported_seed_and_its_candidate_in_use_is_the_weight_in_use():
+    laptop = resolve("laptop")
+    assert not set(laptop.search_seeds()) & set(laptop.seeds())
+    for name, column in STAND_INS.items():
+        assert set(dict(column.lam).values()) <= set(laptop.search_lam), name
+    seed, lam = SMOKE.search_seeds()[0], SMOKE.search_lam[0]
+    for method in (SHARED, GENERIC, OURS):
+        assert case(SMOKE, "digits_lt", method, seed, lam=lam)[0].attached.lam == lam
+    assert case(SMOKE, "digits_lt", BEFORE, seed, lam=lam)[0].attached.lam == 1
+
+
+def test_this_chapter_s_half_of_the_side_by_side_is_its_table():
+    mine, table = experiments.side_by_side(SMOKE), experiments.tab_5_5(SMOKE)
+    both = mine.merge(table, on=["dataset", "method", "seed", "shot"], suffixes=("", " table"))
+    assert len(both) == len(mine) and (both["accuracy"] == both["accuracy table"]).all()

@@ -168,7 +168,9 @@ _WITH_CRT = [
         "inferred",
         beats("cRT", OURS_CRT),
     ),
-    Claim("Ours with cRT is more accurate than every baseline of the table.", "inferred", beats_all(OURS_CRT)),
+    Claim(
+        "Ours with cRT is more accurate than every baseline of the table.", "inferred", beats_all(OURS_CRT)
+    ),
 ]
 
 CLAIMS: dict[str, list[Claim]] = {

@@ -22,7 +22,9 @@ from thesislib.heterotopic.settings import (
     GENERIC,
     LAYERS,
     OURS,
+    SHARED,
     SHOTS,
+    SIDE_BY_SIDE,
     WITHOUT,
     Settings,
     grids,
@@ -91,8 +93,8 @@ def fig_5_3(settings: Settings) -> pd.DataFrame:
                 got = found(settings, dataset, method, seed)
                 keys = {"dataset": dataset, "method": method, "seed": seed}
                 spread = got["history"].get("spread", [0.0])[-1]
-                facts = {"spread": spread, "seconds a step": got["step"], "made on": got["made on"]}
-                rows.append(keys | by_shot(dataset, got["by class"]) | facts)
+                facts = {"spread": spread, "seconds a step": got["step"]}
+                rows.append(keys | _scores(dataset, got) | facts)
     return _rounded(pd.DataFrame(rows))
 
 
@@ -251,6 +253,40 @@ def tab_5_9(settings: Settings) -> pd.DataFrame:
     return _wide(settings, "tab-5.9", "method", one)
 
 
+def side_by_side(settings: Settings) -> pd.DataFrame:
+    """This chapter's rows of Extra 5.A, first data set; as :func:`tab_5_5`.
+
+    Those of the dual-phase method are another room's: whoever may import both puts them together.
+    """
+    dataset, rows = settings.dataset[0], []
+    for method in (m for m in SIDE_BY_SIDE if m != "Dual-phase"):
+        for seed in settings.seeds():
+            keys = {"dataset": dataset, "method": method, "seed": seed}
+            rows.append(keys | _scores(dataset, found(settings, dataset, method, seed)))
+    return _rounded(_by_shot(pd.DataFrame(rows), "method"))
+
+
+def extra_5_b(settings: Settings) -> pd.DataFrame:
+    """The search for lambda, first data set: by one rule, the same candidates for every method.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Keys ``dataset``, ``method`` (a variant, or ours with a self-supervised method), ``lambda``, ``seed``; values
+        ``All`` (accuracy, %), ``seconds`` of the training.
+    """
+    (dataset,), rows = grids(settings)["extra-5.B"]["dataset"], []
+    for method in grids(settings)["extra-5.B"]["method"]:
+        variant, changes = (method, {}) if method in (SHARED, GENERIC) else (OURS, {"ssl": method})
+        for lam in settings.search_lam:
+            for seed in settings.search_seeds():
+                got = found(settings, dataset, variant, seed, lam=lam, **changes)
+                keys = {"dataset": dataset, "method": method, "lambda": lam, "seed": seed}
+                facts = {"seconds": sum(got["history"]["seconds"])}
+                rows.append(keys | {"All": by_shot(dataset, got["by class"])["All"]} | facts)
+    return _rounded(pd.DataFrame(rows))
+
+
 def _layers(identity: str) -> pd.DataFrame:
     frames = [
         filter_rows(preset, LAST_STAGES[backbone]).assign(backbone=backbone, preset=preset)
@@ -268,7 +304,10 @@ def _comparison(settings: Settings, identity: str) -> pd.DataFrame:
 
 def _shots(settings: Settings, identity: str, name: str, one: Callable[..., dict]) -> pd.DataFrame:
     """One row a data set, value of `name`, seed and group of classes."""
-    wide = _wide(settings, identity, name, one)
+    return _by_shot(_wide(settings, identity, name, one), name)
+
+
+def _by_shot(wide: pd.DataFrame, name: str) -> pd.DataFrame:
     keys = ["dataset", name, "seed", "made on"]
     frame = wide.melt(keys, list(SHOTS), var_name="shot", value_name="accuracy")
     return frame[["dataset", name, "seed", "shot", "accuracy", "made on"]]
@@ -281,9 +320,12 @@ def _wide(settings: Settings, identity: str, name: str, one: Callable[..., dict]
         for value in grid[name]:
             for seed in grid["seed"]:
                 got = one(dataset, value, seed)
-                keys = {"dataset": dataset, name: value, "seed": seed}
-                rows.append(keys | by_shot(dataset, got["by class"]) | {"made on": got["made on"]})
+                rows.append({"dataset": dataset, name: value, "seed": seed} | _scores(dataset, got))
     return _rounded(pd.DataFrame(rows))
+
+
+def _scores(dataset: str, got: dict) -> dict:
+    return by_shot(dataset, got["by class"]) | {"made on": got["made on"]}
 
 
 def _rounded(frame: pd.DataFrame, digits: int = 6) -> pd.DataFrame:

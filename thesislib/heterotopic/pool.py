@@ -38,7 +38,8 @@ def case(
         One of ``METHODS`` or ``VARIANTS`` of the settings.
     seed : int
     **changes
-        Fields of :class:`SelfSupervision` to change; options and weight follow the method of ``ssl``.
+        Fields of :class:`SelfSupervision` to change; options and weight follow the method of ``ssl``. What a
+        variant does without stays away.
     """
     column = settings.column(dataset)
     training = Training(
@@ -61,7 +62,7 @@ def case(
         options=dict(column.options).get(ssl, ()),
         filter=settings.filter,
         bound=settings.bound,
-        lam=settings.weight(dataset, ssl),
+        lam=settings.weight(dataset, method, ssl),
         eta=column.eta if settings.eta is None else settings.eta,
         dim=column.dim,
         view=column.view,

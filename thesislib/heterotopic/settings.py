@@ -18,6 +18,8 @@ VARIANTS = (BASE, BEFORE, SHARED, GENERIC, OURS)
 """Of figure 5.3; ours is (iv), generic and specific feature. CE is the base, without self-supervision."""
 METHODS = (BASE, "Balanced softmax", "cRT", BEFORE, OURS, OURS_CRT)
 """Rows of the comparisons; (i) is what the literature calls SSP, ours† has a classifier fine-tuned by cRT."""
+SIDE_BY_SIDE = (BASE, "cRT", "Dual-phase", OURS, OURS_CRT)
+"""Rows of Extra 5.A."""
 SHOTS = ("Many", "Medium", "Few", "All")
 SSL = ("MoCo v2", "rotation", "SimSiam", "Barlow Twins")
 FILTERS = ("residual block", "private stage", "plain convolutions")
@@ -63,6 +65,10 @@ class Settings(ChapterSettings):
     )
     bounds: tuple[str, ...] = setting(BOUNDS, choices=BOUNDS, source="table 5.8; " + OURS_TO_CHOOSE)
     ssl_methods: tuple[str, ...] = setting(SSL, choices=SSL, source="table 5.9; " + OURS_TO_CHOOSE)
+    searched: int = setting(2, low=1, unit="seeds", source="extra 5.B; none of them is reported")
+    search_lam: tuple[float, ...] = setting(
+        (0.1, 0.3, 1.0), low=0, symbol=r"\lambda", source="extra 5.B; " + OURS_TO_CHOOSE
+    )
     tsne_images: int = setting(355, low=60, unit="images", source="figure 5.6; " + OURS_TO_CHOOSE)
     inverted: int = setting(3, low=1, unit="images", source="figure 5.1; " + OURS_TO_CHOOSE)
     steps: int = setting(300, low=1, unit="steps of Adam", source="figure 5.1; published: 3000")
@@ -77,9 +83,16 @@ class Settings(ChapterSettings):
             column, recipe=replace(column.recipe, epochs=2, test_every=2), crt=replace(column.crt, epochs=1)
         )
 
-    def weight(self, dataset: str, ssl: str) -> float:
-        """lambda of a self-supervised method."""
-        return dict(self.column(dataset).lam)[ssl] if self.lam is None else self.lam
+    def weight(self, dataset: str, method: str, ssl: str) -> float:
+        """lambda of a variant, or of the self-supervised method in it."""
+        if self.lam is not None:
+            return self.lam
+        known = dict(self.column(dataset).lam)
+        return known.get(method, known[ssl])
+
+    def search_seeds(self) -> tuple[int, ...]:
+        """Seeds of the search: those of another root."""
+        return replace(self, seed=self.seed + 1_000_003, repeats=self.searched).seeds()
 
 
 PROFILES: dict[str, Settings] = {
@@ -90,6 +103,8 @@ PROFILES: dict[str, Settings] = {
         sweep_lam=(1.0,),
         bounds=("variational Gaussian",),
         ssl_methods=("MoCo v2", "rotation"),
+        searched=1,
+        search_lam=(1.0,),
         tsne_images=60,
         inverted=1,
         steps=5,
@@ -153,6 +168,13 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
         "tab-5.7": table(last),
         "tab-5.8": {"dataset": names, "bound": (WITHOUT, *settings.bounds), "seed": seeds},
         "tab-5.9": {"dataset": first, "method": (BASE, BEFORE, *settings.ssl_methods), "seed": seeds},
+        "extra-5.A": {"dataset": first, "method": SIDE_BY_SIDE, "seed": seeds, "shot": SHOTS},
+        "extra-5.B": {
+            "dataset": first,
+            "method": (SHARED, GENERIC, *settings.ssl_methods),
+            "lambda": settings.search_lam,
+            "seed": settings.search_seeds(),
+        },
     }
 
 
