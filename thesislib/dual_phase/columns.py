@@ -16,7 +16,7 @@ class Column:
     ----------
     stands_for : str
         The thesis's data set; the data set itself where it is the thesis's own.
-    depth : int
+    depth, widths : int, tuple of int
         Of the CIFAR residual network.
     recipe : Recipe
         Of the joint model and of phase I.
@@ -36,6 +36,7 @@ class Column:
 
     stands_for: str
     depth: int
+    widths: tuple[int, ...]
     recipe: Recipe
     phase_two: PhaseTwo
     crt: Recipe
@@ -83,6 +84,7 @@ def cifar(epochs: int) -> Column:
     return Column(
         stands_for="cifar100_lt",
         depth=32,
+        widths=(16, 32, 64),
         recipe=recipe,
         phase_two=PhaseTwo(recipe=second, length=2 * epochs * 128),
         crt=crt,
@@ -92,21 +94,22 @@ def cifar(epochs: int) -> Column:
     )
 
 
-def small(stands_for: str, *, epochs: int = 30, length: int = 640, bank: int = 10) -> Column:
-    """ResNet-8 on small pictures: what a core trains in seconds."""
+def small(stands_for: str, *, epochs: int = 30, steps: int = 150, bank: int = 8) -> Column:
+    """ResNet-8 of three quarters the width on small pictures: what a core trains in seconds."""
     recipe = Recipe(epochs=epochs, batch=64, lr=0.1, weight_decay=5e-4, schedule="one-cycle")
-    second = Recipe(epochs=6, batch=64, lr=0.03, weight_decay=5e-4, schedule="cosine")
+    second = Recipe(epochs=5, batch=64, lr=0.1, weight_decay=5e-4, schedule="cosine")
     crt = Recipe(epochs=5, batch=64, lr=0.2, weight_decay=5e-4, schedule="cosine")
     return Column(
         stands_for=stands_for,
         depth=8,
+        widths=(12, 24, 48),
         recipe=recipe,
-        phase_two=PhaseTwo(recipe=second, length=length, bank=bank),
+        phase_two=PhaseTwo(recipe=second, length=steps * 64 // 5, bank=bank),
         crt=crt,
         lws=crt,
         pad=1,
         flip=False,
-        angles=2,
+        angles=4,
     )
 
 

@@ -50,6 +50,7 @@ def case(
         dataset=dataset,
         ratio=None if ratio in (None, RATIOS[dataset]) else ratio,
         depth=column.depth,
+        widths=column.widths,
         recipe=column.recipe,
         reweight_from=column.reweight_from,
         pad=column.pad,

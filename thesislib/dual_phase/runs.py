@@ -53,7 +53,8 @@ class Training:
     dataset : str
     ratio : float or None
         Imbalance ratio; None: the data set's own.
-    depth : int
+    depth, widths : int, tuple of int
+        Of :func:`thesislib.models.residual.cifar_resnet`.
     recipe : Recipe
     loss : str
         One of :data:`LOSSES`.
@@ -71,6 +72,7 @@ class Training:
     dataset: str
     ratio: float | None
     depth: int
+    widths: tuple[int, ...]
     recipe: Recipe
     loss: str = "CE"
     more_than: float | None = None
@@ -131,7 +133,7 @@ def fresh(training: Training) -> nn.Sequential:
     data, classes = images_of(training.dataset, training.ratio), len(head_of(training))
 
     def make() -> nn.Sequential:
-        model = cifar_resnet(training.depth, classes, data["train"].shape[1])
+        model = cifar_resnet(training.depth, classes, data["train"].shape[1], training.widths)
         if training.loss == "LDAM-DRW":
             model[-1] = CosineClassifier(model[-1].in_features, classes)
         return model

@@ -112,10 +112,10 @@ CLASSES = {MAIN: 100, "digits_lt": 10}
 
 THRESHOLDS = {
     MAIN: (300.0, 100.0, 19.0, 0.0),
-    "glyphs_lt": (90.0, 50.0, 25.0, 11.0, 0.0),
-    "glyphs_lt_steep": (90.0, 50.0, 25.0, 11.0, 0.0),
-    "glyphs_lt_fine": (60.0, 40.0, 20.0, 9.0, 0.0),
-    "glyphs_lt_many": (45.0, 30.0, 15.0, 7.0, 0.0),
+    "glyphs_lt": (40.0, 9.0, 0.0),
+    "glyphs_lt_steep": (40.0, 9.0, 0.0),
+    "glyphs_lt_fine": (30.0, 7.0, 0.0),
+    "glyphs_lt_many": (20.0, 5.0, 0.0),
     "digits_lt": (80.0, 50.0, 20.0, 7.0, 0.0),
 }
 
