@@ -18,7 +18,7 @@ class Column:
     ----------
     stands_for : str
         The thesis's data set; the data set itself where it is the thesis's own.
-    depth : int
+    depth, widths : int, tuple of int
         Of the CIFAR residual network.
     recipe : Recipe
         Of every training but the last: plain, joint, and self-supervision alone.
@@ -40,6 +40,7 @@ class Column:
 
     stands_for: str
     depth: int
+    widths: tuple[int, ...]
     recipe: Recipe
     crt: Recipe
     pad: int
@@ -72,6 +73,7 @@ def cifar(dataset: str, epochs: int) -> Column:
     return Column(
         stands_for=dataset,
         depth=32,
+        widths=(16, 32, 64),
         recipe=recipe,
         crt=Recipe(epochs=10, batch=128, lr=0.2, weight_decay=2e-4, schedule="cosine", per_epoch=True),
         pad=4,
@@ -83,10 +85,14 @@ def cifar(dataset: str, epochs: int) -> Column:
 
 
 def small(stands_for: str, *, epochs: int, queue: int, lam: tuple[tuple[str, float], ...]) -> Column:
-    """ResNet-8 on small pictures of characters, which must not be mirrored: what a core trains in seconds."""
+    """ResNet-8 of three quarters the width on small pictures of characters, which must not be mirrored.
+
+    A training has some hundred steps, so the momentum encoder follows ten times as fast as elsewhere.
+    """
     return Column(
         stands_for=stands_for,
         depth=8,
+        widths=(12, 24, 48),
         recipe=Recipe(
             epochs=epochs, batch=64, lr=0.1, weight_decay=5e-4, schedule="one-cycle", test_every=epochs
         ),
@@ -95,7 +101,7 @@ def small(stands_for: str, *, epochs: int, queue: int, lam: tuple[tuple[str, flo
         flip=False,
         view=StrongView(smallest=0.5, flip=False),
         dim=64,
-        options=(("MoCo v2", (("queue", queue),)),),
+        options=(("MoCo v2", (("queue", queue), ("momentum", 0.9))),),
         lam=lam,
     )
 
@@ -109,6 +115,6 @@ _GLYPHS = (("MoCo v2", 0.1), ("rotation", 0.1), ("SimSiam", 0.1), ("Barlow Twins
 
 STAND_INS: dict[str, Column] = {
     "digits_lt": small("cifar10_lt", epochs=20, queue=128, lam=_DIGITS),
-    "glyphs_lt": small("cifar100_lt", epochs=10, queue=512, lam=_GLYPHS),
+    "glyphs_lt": small("cifar100_lt", epochs=20, queue=256, lam=_GLYPHS),
 }
 """Data sets that need nothing, each with what it stands for."""

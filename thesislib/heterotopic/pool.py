@@ -45,6 +45,7 @@ def case(
     training = Training(
         ratio=None,
         depth=column.depth,
+        widths=column.widths,
         recipe=column.recipe,
         pad=column.pad,
         flip=column.flip,

@@ -78,7 +78,8 @@ class Training:
     ----------
     ratio : float or None
         Imbalance ratio; None: the data set's own.
-    depth : int
+    depth, widths : int, tuple of int
+        Of the CIFAR residual network.
     recipe : Recipe
     pad : int
     flip : bool
@@ -92,6 +93,7 @@ class Training:
 
     ratio: float | None
     depth: int
+    widths: tuple[int, ...]
     recipe: Recipe
     pad: int
     flip: bool
@@ -120,7 +122,7 @@ def fresh(dataset: str, training: Training) -> nn.Sequential:
     """The untrained classifier."""
     data = images_of(dataset, training.ratio)
     classes, channels = len(data["counts"]), data["train"].shape[1]
-    return seeded(training.seed, lambda: cifar_resnet(training.depth, classes, channels))
+    return seeded(training.seed, lambda: cifar_resnet(training.depth, classes, channels, training.widths))
 
 
 def ensemble(model: nn.Sequential, attached: SelfSupervision, *, size: int, seed: int) -> HeterotopicEnsemble:
