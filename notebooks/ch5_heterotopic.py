@@ -104,7 +104,7 @@ def pixels(text):
 # %% tags=["hide-input"]
 def draw_inversions(frame):
     """A row an image: the original, then what each feature makes of it; below, the overlaps."""
-    shown = frame[frame["found"] != ""]
+    shown = frame[frame["found"] != "not inverted"]
     images, features = shown["image"].unique(), list(frame["feature"].unique())
     figure, grid = plt.subplots(
         len(images), 5, figsize=(8.2, 1.75 * len(images)), squeeze=False,

@@ -39,7 +39,7 @@ def fig_5_1(settings: Settings) -> pd.DataFrame:
     pandas.DataFrame
         Keys ``dataset``, ``feature``, ``image`` (of the test set, classes in turn); values ``overlap`` (0 to 1, see
         :func:`thesislib.heterotopic.observation.observed`), ``label``, ``original`` and ``found`` (pixels as text, of
-        the first ``inverted`` images, else empty).
+        the first ``inverted`` images, else "not inverted").
     """
     dataset = settings.dataset[-1]
     seeds = settings.seeds()

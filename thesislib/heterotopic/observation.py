@@ -16,6 +16,7 @@ from thesislib.heterotopic.runs import Training, ensemble, fresh, images_of, in_
 from thesislib.memo import memoised
 
 FEATURES = ("classifier, pooled", "self-supervision, pooled", "self-supervision, after the MLP")
+NONE = "not inverted"
 LR = 1e-2  # of the inversion: a tenth of the published steps at ten times the published rate
 WIDTHS, KERNELS = (16, 32, 64), (3, 3, 3)
 
@@ -66,7 +67,7 @@ def observed(
     for name, feature, values in zip(FEATURES, (first, pooled, after), overlaps, strict=True):
         for k in range(len(shown)):
             row = {"feature": name, "image": k, "label": int(labels[k]), "overlap": float(values[k])}
-            row |= {"original": "", "found": ""}
+            row |= {"original": NONE, "found": NONE}
             if k < inverted:
                 found, _ = invert(feature, shown[k], steps=steps, lr=LR, widths=WIDTHS, kernels=KERNELS)
                 row |= {"original": packed(shown[k]), "found": packed(found)}
