@@ -218,7 +218,7 @@ def draw_framework(frame):
     axes.axis("off")
     for first, second, label in ARROWS:
         (x, y), (u, v) = BOXES[first], BOXES[second]
-        start, end = (x + 0.17, y + 0.1), (u, v + 0.1)
+        start, end = (x + 0.18, y + 0.1), (u, v + 0.1)
         if first == "MLP" and second == "bound":
             start, end = (x + 0.09, y + 0.2), (u + 0.09, v)
         axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "lw": 1})
