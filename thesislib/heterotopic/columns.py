@@ -85,10 +85,7 @@ def cifar(dataset: str, epochs: int) -> Column:
 
 
 def small(stands_for: str, *, epochs: int, queue: int, lam: tuple[tuple[str, float], ...]) -> Column:
-    """ResNet-8 of three quarters the width on small pictures of characters, which must not be mirrored.
-
-    A training has some hundred steps, so the momentum encoder follows ten times as fast as elsewhere.
-    """
+    """ResNet-8 of three quarters the width on small pictures of characters, which must not be mirrored."""
     return Column(
         stands_for=stands_for,
         depth=8,
@@ -101,7 +98,7 @@ def small(stands_for: str, *, epochs: int, queue: int, lam: tuple[tuple[str, flo
         flip=False,
         view=StrongView(smallest=0.5, flip=False),
         dim=64,
-        options=(("MoCo v2", (("queue", queue), ("momentum", 0.9))),),
+        options=(("MoCo v2", (("queue", queue),)),),
         lam=lam,
     )
 
