@@ -127,6 +127,7 @@ def draw_inversions(frame):
     return figure
 
 
+# %% tags=["hide-input"]
 def draw_overlap(figure, column, frame, features):
     """Overlaps of the maps of sensitivity, one box a feature."""
     axes = figure.add_subplot(column[0].get_gridspec()[:, 4])
@@ -229,6 +230,7 @@ def draw_framework(frame):
     return figure
 
 
+# %% tags=["hide-input"]
 def draw_box(axes, x, y, part, row):
     """One part: name, shapes, parameters, and the losses that move it."""
     losses = ("classification", "self-supervision", "mutual information")
