@@ -59,7 +59,7 @@ def fig_4_3(settings: Settings) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Keys ``dataset``, ``part`` (phase I, bank, phase II); values ``head images`` and ``tail images`` that it works
-        on, ``head accuracy`` (among head logits) and ``tail accuracy`` (NaN before phase II) at its end.
+        on, ``head accuracy`` (among head logits) and ``tail accuracy`` (0 before phase II) at its end.
     """
     dataset, seed = settings.dataset[0], settings.seeds()[0]
     counts = images_of(dataset, None)["counts"].numpy()
@@ -74,7 +74,7 @@ def fig_4_3(settings: Settings) -> pd.DataFrame:
         (counts[head].sum(), kept, kept),
         (0, 0, counts[~head].sum()),
         (before, before, after),
-        (np.nan, np.nan, tail),
+        (0.0, 0.0, tail),
         strict=True,
     )
     columns = ["part", "head images", "tail images", "head accuracy", "tail accuracy"]

@@ -55,17 +55,20 @@ def case(
         On an unknown method.
     """
     column = settings.column(dataset, epochs)
+    main = ratio in (None, RATIOS[dataset])
+    equal = epochs in (None, settings.column(dataset).recipe.epochs)
+    measures = main and equal and dataset == settings.dataset[0]
     joint = Training(
         dataset=dataset,
-        ratio=None if ratio in (None, RATIOS[dataset]) else ratio,
+        ratio=None if main else ratio,
         depth=column.depth,
         widths=column.widths,
         recipe=column.recipe,
         reweight_from=column.reweight_from,
         pad=column.pad,
         flip=column.flip,
-        # Table and figures share the joint model, so it is always the one whose angles are measured.
-        angles=column.angles if ratio in (None, RATIOS[dataset]) and epochs in (None, settings.epochs) else 0,
+        # Tables and figures share the joint model, so it is always the one whose angles are measured.
+        angles=column.angles if measures else 0,
         seed=seed,
         device=settings.device,
         precision=settings.precision,
