@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from thesislib.datasets.longtail import TAILS
+from thesislib.dual_phase.columns import Column
 from thesislib.dual_phase.method import PhaseTwo
 from thesislib.dual_phase.runs import LOSSES, Finish, Training, images_of, measured
 from thesislib.dual_phase.settings import RATIOS, Settings
@@ -27,6 +28,7 @@ def case(
     ratio: float | None = None,
     epochs: int | None = None,
     more_than: float | None = None,
+    candidate: str = "",
     **changes: Any,
 ) -> tuple[Training, Finish]:
     """The training and the finish that make up a method.
@@ -42,27 +44,44 @@ def case(
         None: the equal schedule.
     more_than : float, optional
         The disentanglement point of the dual-phase method; None: that between Many and Medium, 0: K = C.
+    candidate : str
+        ``"lr=0.1"`` or ``"tau=0.5"``: that of the second stage, in place of the column's.
     **changes
         Fields of :class:`PhaseTwo`.
+
+    Raises
+    ------
+    ValueError
+        On an unknown method.
     """
     column = settings.column(dataset, epochs)
+    main = ratio in (None, RATIOS[dataset])
+    equal = epochs in (None, settings.column(dataset).recipe.epochs)
+    measures = main and equal and dataset == settings.dataset[0]
     joint = Training(
         dataset=dataset,
-        ratio=None if ratio in (None, RATIOS[dataset]) else ratio,
+        ratio=None if main else ratio,
         depth=column.depth,
         widths=column.widths,
         recipe=column.recipe,
         reweight_from=column.reweight_from,
         pad=column.pad,
         flip=column.flip,
-        # Table and figures share the joint model, so it is always the one whose angles are measured.
-        angles=column.angles if ratio in (None, RATIOS[dataset]) and epochs in (None, settings.epochs) else 0,
+        # Tables and figures share the joint model, so it is always the one whose angles are measured.
+        angles=column.angles if measures else 0,
         seed=seed,
         device=settings.device,
         precision=settings.precision,
     )
     head = replace(joint, more_than=TAILS[dataset].many if more_than is None else more_than, angles=0)
-    second = replace(column.phase_two, **changes)
+    second = replace(column.control if more_than == 0 else column.phase_two, **changes)
+    training, finish = _of(method, column, joint, head, second)
+    return training, _with(finish, candidate) if candidate else finish
+
+
+def _of(
+    method: str, column: Column, joint: Training, head: Training, second: PhaseTwo
+) -> tuple[Training, Finish]:
     match method:
         case "CE":
             return joint, Finish()
@@ -87,11 +106,21 @@ def case(
         case "Model-head":
             return head, Finish()
         case "Joint, then phase II":
-            return joint, Finish(kind="Phase II", phase_two=second)
+            return joint, Finish(kind="Phase II", phase_two=column.control)
         case "Dual-phase":
-            base = joint if more_than == 0 else head
-            return base, Finish(kind="Phase II", phase_two=second)
+            return (joint if head.more_than == 0 else head), Finish(kind="Phase II", phase_two=second)
     raise ValueError(f"method = {method!r} is unknown")
+
+
+def _with(finish: Finish, candidate: str) -> Finish:
+    name, _, text = candidate.partition("=")
+    value = float(text)
+    if name == "tau":
+        return replace(finish, tau=value)
+    if finish.phase_two:
+        how = finish.phase_two
+        return replace(finish, phase_two=replace(how, recipe=replace(how.recipe, lr=value)))
+    return replace(finish, recipe=replace(finish.recipe, lr=value))
 
 
 def found(settings: Settings, dataset: str, method: str, seed: int, **how: Any) -> dict:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from thesislib import settings
 from thesislib.datasets.longtail import TAILS, longtail_counts
 from thesislib.dual_phase.columns import STAND_INS, Column, cifar
@@ -89,6 +91,10 @@ class Settings(ChapterSettings):
         if dataset in STAND_INS:
             return STAND_INS[dataset] if self.profile != "smoke" else STAND_INS[dataset].hasty()
         return cifar(epochs or self.epochs)
+
+    def search_seed(self) -> int:
+        """The seed of extra 4.A, on which settings are chosen and nothing is reported."""
+        return int(np.random.SeedSequence([self.seed, 4]).generate_state(1)[0])
 
     def standing_for(self, name: str) -> str:
         """The data set of this run that is, or stands in for, one of the thesis's; the first if none does."""
@@ -195,6 +201,11 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
         "fig-4.6": sweep("more_than", settings.thresholds_of(first)),
         "fig-4.7": sweep("bank", settings.banks),
         "fig-4.8": sweep("lambda", settings.retentions),
+        "extra-4.A": [
+            {"dataset": (first,), "method": (m,), "candidate": candidates}
+            for m, candidates in SEARCH.items()
+            if m in settings.methods
+        ],
         "tab-4.1": [
             {"dataset": (first,), "ratio": (r,), "method": HEAD_ROWS, "seed": seeds}
             for r in settings.ratios_of(first)
@@ -217,6 +228,19 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
         "tab-4.9": [{"dataset": (d,), "form": settings.forms, "seed": seeds, "shot": SHOTS} for d in ablated],
     }
 
+
+_RATES = ("lr=0.1", "lr=0.03", "lr=0.01", "lr=0.003")
+_STAGES = ("lr=0.5", "lr=0.2", "lr=0.05", "lr=0.01")
+_TAUS = tuple(f"tau={k / 4:g}" for k in range(1, 7))
+SEARCH: dict[str, tuple[str, ...]] = {
+    "Dual-phase": _RATES,
+    "Joint, then phase II": _RATES,
+    "cRT": _STAGES,
+    "LWS": _STAGES,
+    "tau-norm": _TAUS,
+    "Logit adjustment": _TAUS,
+}
+"""Candidates for each method that has a setting the literature leaves open; the others are as published."""
 
 PARTS = ("phase I", "bank", "phase II")
 ROUNDS_SHOWN = 4
