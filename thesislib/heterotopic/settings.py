@@ -67,7 +67,7 @@ class Settings(ChapterSettings):
     ssl_methods: tuple[str, ...] = setting(SSL, choices=SSL, source="table 5.9; " + OURS_TO_CHOOSE)
     searched: int = setting(2, low=1, unit="seeds", source="extra 5.B; none of them is reported")
     search_lam: tuple[float, ...] = setting(
-        (0.1, 0.3, 1.0), low=0, symbol=r"\lambda", source="extra 5.B; " + OURS_TO_CHOOSE
+        (0.03, 0.1, 0.3), low=0, symbol=r"\lambda", source="extra 5.B; " + OURS_TO_CHOOSE
     )
     tsne_images: int = setting(355, low=60, unit="images", source="figure 5.6; " + OURS_TO_CHOOSE)
     inverted: int = setting(3, low=1, unit="images", source="figure 5.1; " + OURS_TO_CHOOSE)
