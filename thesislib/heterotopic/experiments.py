@@ -5,6 +5,7 @@ Accuracies are in percent, means over the test images' classes. ``made on`` says
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pandas as pd
@@ -316,11 +317,10 @@ def _by_shot(wide: pd.DataFrame, name: str) -> pd.DataFrame:
 def _wide(settings: Settings, identity: str, name: str, one: Callable[..., dict]) -> pd.DataFrame:
     """One row a data set, value of `name` and seed."""
     grid, rows = grids(settings)[identity], []
-    for dataset in grid["dataset"]:
-        for value in grid[name]:
-            for seed in grid["seed"]:
-                got = one(dataset, value, seed)
-                rows.append({"dataset": dataset, name: value, "seed": seed} | _scores(dataset, got))
+    for block in grid if isinstance(grid, list) else [grid]:
+        for dataset, value, seed in itertools.product(block["dataset"], block[name], block["seed"]):
+            got = one(dataset, value, seed)
+            rows.append({"dataset": dataset, name: value, "seed": seed} | _scores(dataset, got))
     return _rounded(pd.DataFrame(rows))
 
 

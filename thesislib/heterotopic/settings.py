@@ -166,7 +166,10 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
         "tab-5.5": table(names),
         "tab-5.6": table(last),
         "tab-5.7": table(last),
-        "tab-5.8": {"dataset": names, "bound": (WITHOUT, *settings.bounds), "seed": seeds},
+        "tab-5.8": [
+            {"dataset": (d,), "bound": (WITHOUT, *bounds), "seed": seeds}
+            for d, bounds in zip(names, (settings.bounds, *[(settings.bound,)] * len(names)), strict=False)
+        ],
         "tab-5.9": {"dataset": first, "method": (BASE, BEFORE, *settings.ssl_methods), "seed": seeds},
         "extra-5.A": {"dataset": first, "method": SIDE_BY_SIDE, "seed": seeds, "shot": SHOTS},
         "extra-5.B": {
