@@ -46,7 +46,10 @@ def test_every_entry_says_how_to_get_it_and_names_are_unique():
     assert len({entry.name for entry in entries}) == len(entries)
     for entry in entries:
         assert (
-            entry.get and entry.terms and entry.size and set(entry.kinds) <= {"images", "features", "clips"}
+            entry.get
+            and entry.terms
+            and entry.size
+            and set(entry.kinds) <= {"images", "features", "clips", "longtail"}
         )
         assert ("--fetch" in entry.get) == (entry.name in SOURCES)
         assert (entry.origin == "embedded") == (entry.path == "")
@@ -64,7 +67,8 @@ def test_embedded_files_are_the_arrays_the_loaders_return():
 def test_present_follows_the_files(monkeypatch, tmp_path):
     monkeypatch.delenv("THESISLIB_DATA", raising=False)
     embedded = ["digits", "breast_cancer", "glyphs", "glyphs_many"]
-    embedded += ["moves", "moves_panning", "looks", "looks_many"]
+    embedded += ["moves", "moves_panning", "looks", "looks_many", "digits_lt"]
+    embedded += ["glyphs_lt", "glyphs_lt_steep", "glyphs_lt_many", "glyphs_lt_fine"]
     assert [entry.name for entry in available() if entry.present] == embedded
     monkeypatch.setenv("THESISLIB_DATA", str(tmp_path))
     (tmp_path / "cifar10").mkdir()

@@ -41,7 +41,8 @@ class Entry:
         What the loaders and the chapters' ``dataset`` setting call it.
     kinds : tuple of str
         ``"images"``, which ``load_images`` reads, ``"features"``, which ``load_features`` reads, or both;
-        or ``"clips"``, which ``load_clips`` reads.
+        ``"clips"``, which ``load_clips`` reads; ``"longtail"``, which
+        ``thesislib.datasets.longtail.load_longtail`` reads.
     size : str
         Training + test images, their size and classes; or rows × columns.
     files : tuple of str
@@ -169,6 +170,22 @@ def _videos(name: str, lists: tuple[str, ...], size: str, terms: str, get: str) 
     return Entry(name, ("clips",), size, files, terms, get, (3,), folder=name)
 
 
+def _longtail(name: str, size: str, files: tuple[str, ...], like: str, **more: str) -> Entry:
+    """Entry of a long-tailed set; its counts follow from the ratio, in longtail.py."""
+    base = {
+        "digits": ("UCI Optical Recognition of Handwritten Digits, CC BY 4.0", "comes with scikit-learn"),
+        "glyphs": (
+            "DejaVu and STIX fonts: free to use, under the Bitstream Vera licence and the STIX licence",
+            "is drawn from fonts that come with matplotlib",
+        ),
+        "cifar": (
+            "Krizhevsky 2009; no formal licence, cite the technical report",
+            f"is drawn from {name.removesuffix('_lt')}, which see",
+        ),
+    }
+    return Entry(name, ("longtail",), size, files, *base[like], (4, 5), **more)
+
+
 def _libsvm(name: str, rows: int, columns: int, nonzeros: int | None, origin: str) -> Entry:
     """Entry of a file of the LIBSVM page."""
     counts = {"rows": rows, "columns": columns}
@@ -209,6 +226,22 @@ ENTRIES = (
     _moving("moves_panning", 800, 250, 10, 36),
     _moving("looks", 600, 250, 10, 24),
     _moving("looks_many", 800, 260, 20, 36),
+    _longtail(
+        "digits_lt",
+        "366 + 355 at ratio 70, 8 × 8 grey, 10 classes",
+        ("datasets/data/digits.csv.gz",),
+        "digits",
+        package="sklearn",
+    ),
+    *(
+        _longtail(name, size, FONTS, "glyphs", package="matplotlib", drawn_by="longtail.py")
+        for name, size in {
+            "glyphs_lt": "968 + 1,800 at ratio 40, 20 × 20 colour, 30 classes",
+            "glyphs_lt_steep": "1,083 + 1,440 at ratio 100, 24 × 24 colour, 24 classes",
+            "glyphs_lt_many": "1,127 + 1,800 at ratio 20, 20 × 20 colour, 60 classes",
+            "glyphs_lt_fine": "1,079 + 1,600 at ratio 16, 28 × 28 colour, 40 classes",
+        }.items()
+    ),
     Entry(
         "mnist",
         ("images",),
@@ -238,6 +271,13 @@ ENTRIES = (
         "Krizhevsky 2009; no formal licence, cite the technical report",
         "`thesis data --fetch cifar100`",
         (4, 5),
+    ),
+    *(
+        _longtail(f"{name}_lt", size, (f"{name}/train.npz", f"{name}/test.npz"), "cifar")
+        for name, size in {
+            "cifar10": "12,406 + 10,000 at ratio 100, 32 × 32 colour, 10 classes",
+            "cifar100": "10,847 + 10,000 at ratio 100, 32 × 32 colour, 100 classes",
+        }.items()
     ),
     _archives(
         "tiny_imagenet18",

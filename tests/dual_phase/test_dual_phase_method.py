@@ -1,0 +1,222 @@
+"""The two phases: what is trained on what, what starts where, what must stay as it is."""
+
+import copy
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from thesislib.dual_phase.method import (
+    PhaseTwo,
+    Retentive,
+    complete,
+    head_images,
+    phase_one,
+    phase_two,
+    select_bank,
+)
+from thesislib.models.residual import cifar_resnet
+from thesislib.recipe import Recipe
+from thesislib.training import accuracy, fit, predict, seeded
+
+SHORT = Recipe(epochs=2, batch=16, lr=0.05)
+HEAD = (2, 0)  # not in the order of the classes
+
+
+def toy(counts=(20, 6, 24, 4), seed=0):
+    """Images whose class is the quarter that is bright."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.repeat_interleave(torch.arange(4), torch.tensor(counts))
+    images = 0.3 * torch.rand(len(labels), 3, 8, 8, generator=generator)
+    for k, (down, right) in enumerate(((0, 0), (0, 4), (4, 0), (4, 4))):
+        images[labels == k, :, down : down + 4, right : right + 4] += 0.6
+    return images, labels
+
+
+def resnet(classes=2, seed=0):
+    return seeded(seed, lambda: cifar_resnet(8, classes))
+
+
+@pytest.fixture(scope="module")
+def first():
+    model, train = resnet(), toy()
+    phase_one(model, train, HEAD, Recipe(epochs=10, batch=16, lr=0.05))
+    return model, train
+
+
+def test_phase_one_sees_head_images_alone_and_counts_along_the_head():
+    images, labels = head_images(toy(), HEAD)
+    assert torch.bincount(labels).tolist() == [24, 20] and len(images) == 44
+    seen = []
+
+    class Watched(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(192, 2)
+
+        def forward(self, x):
+            if self.training:
+                seen.append(len(x))
+            return self.linear(x.flatten(1))
+
+    phase_one(Watched(), toy(), HEAD, SHORT, length=54)
+    assert sum(seen) == 2 * 54  # as many as the joint model, though the head has 44
+
+
+def test_complete_keeps_the_head_rows_in_the_order_of_the_classes(first):
+    model, (images, _) = first
+    whole = complete(model, HEAD, 4, seed=1)
+    old, new = predict(model, images), predict(whole, images)
+    torch.testing.assert_close(new[:, list(HEAD)], old)
+    assert whole[-1].weight.shape == (4, 64) and model[-1].weight.shape == (2, 64)
+
+
+def test_phase_two_learns_the_tail_and_leaves_the_first_model_alone(first):
+    model, train = first
+    before = copy.deepcopy(model.state_dict())
+    how = PhaseTwo(recipe=Recipe(epochs=10, batch=16, lr=0.05), length=64, bank=4)
+    made = phase_two(model, train, HEAD, how)
+    assert accuracy(made, *train) > 0.9
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert not made.training
+
+
+def test_phase_two_sees_bank_and_tail_and_nothing_else(first):
+    model, train = first
+    marked = train[0].clone()
+    seen = set()
+
+    def watch(images, generator):
+        seen.update(images[:, 0, 0, 0].tolist())
+        return images
+
+    how = PhaseTwo(recipe=SHORT, length=64, bank=3)
+    phase_two(model, (marked, train[1]), HEAD, how, augment=watch)
+    bank = select_bank(model, train, HEAD, 3)
+    tail = (train[1] == 1) | (train[1] == 3)
+    expected = set(marked[bank.indices][:, 0, 0, 0].tolist()) | set(marked[tail][:, 0, 0, 0].tolist())
+    assert seen == expected and len(bank.indices) == 6
+    assert set(train[1][bank.indices].tolist()) == set(HEAD)
+
+
+def test_without_weight_the_loss_is_cross_entropy_alone(first):
+    model, train = first
+    how = PhaseTwo(recipe=SHORT, length=48, bank=4, retention=0.0)
+    made = phase_two(model, train, HEAD, how)
+    start = copy.deepcopy(complete(model, HEAD, 4, seed=0))
+    bank = select_bank(model, train, HEAD, 4)
+    chosen = torch.isin(train[1], torch.tensor([1, 3]))
+    chosen[bank.indices] = True
+    from thesislib.longtail import passes_sampler
+
+    sampler = passes_sampler(int(chosen.sum()), 48)
+    fit(start, (train[0][chosen], train[1][chosen]), SHORT, sampler=sampler)
+    for one, other in zip(made.parameters(), start.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_heavy_weight_keeps_the_features_nearer(first):
+    model, train = first
+    drift = []
+    old = F.normalize(predict(model[:-1], train[0]), dim=1)
+    for retention in (0.0, 20.0):
+        how = PhaseTwo(
+            recipe=Recipe(epochs=4, batch=16, lr=0.02),
+            length=64,
+            bank=4,
+            retention=retention,
+            form="pointwise",
+        )
+        new = predict(phase_two(model, train, HEAD, how)[:-1], train[0])
+        drift.append((F.normalize(new, dim=1) - old).square().sum(1).mean().item())
+    assert drift[1] < 0.5 * drift[0]
+
+
+def test_the_old_features_stay_and_get_no_gradient(first):
+    model, (images, labels) = first
+    learner = Retentive(complete(copy.deepcopy(model), HEAD, 4, seed=0)).train()
+    before = copy.deepcopy(learner.old.state_dict())
+    F.cross_entropy(learner(images), labels).backward()
+    old, new = learner.seen
+    assert not old.requires_grad and new.requires_grad
+    assert all(p.grad is None for p in learner.old.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in learner.old.state_dict().items())
+
+
+def test_resuming_phase_one_gives_the_same_curve(tmp_path, monkeypatch):
+    train, recipe = toy(), Recipe(epochs=4, batch=16, lr=0.05)
+    whole = resnet()
+    history = phase_one(whole, train, HEAD, recipe, length=54)
+
+    class Killed(Exception):
+        pass
+
+    def kill(model, row):
+        if row["epoch"] == 2:
+            raise Killed
+
+    file = tmp_path / "phase.pt"
+    with pytest.raises(Killed):
+        phase_one(resnet(), train, HEAD, recipe, length=54, checkpoint=file, on_epoch=kill)
+    again = resnet()
+    resumed = phase_one(again, train, HEAD, recipe, length=54, checkpoint=file)
+    assert resumed["train_loss"].tolist() == history["train_loss"].tolist()
+    assert all(torch.equal(v, whole.state_dict()[k]) for k, v in again.state_dict().items())
+
+
+def test_a_loss_that_ceases_to_be_finite_stops_and_says_where(first, tmp_path):
+    model, train = first
+    how = PhaseTwo(recipe=Recipe(epochs=3, batch=16, lr=1e30), length=48, bank=4)
+    with pytest.raises(FloatingPointError, match="epoch 0, step 1 of 3, lr = 1e"):
+        phase_two(model, train, HEAD, how, checkpoint=tmp_path / "two.pt")
+
+
+def test_bad_input(first):
+    _, train = first
+    for field, value in (("bank", -1), ("retention", -0.5), ("form", "none"), ("temperature", 0.0)):
+        with pytest.raises(ValueError, match=f"{field} = "):
+            PhaseTwo(recipe=SHORT, length=8, **{field: value})
+    with pytest.raises(ValueError, match="one class or more"):
+        head_images(train, ())
+    with pytest.raises(ValueError, match="class 7 is head and has no image"):
+        head_images(train, (0, 7))
+    how = PhaseTwo(recipe=SHORT, length=8, bank=0, retention=0.0)
+    with pytest.raises(ValueError, match="every class and the bank is empty"):
+        phase_two(resnet(4), train, (0, 1, 2, 3), how)
+
+
+SCRIPT = """
+import sys, torch
+from torch import nn
+from thesislib.dual_phase.method import PhaseTwo, phase_two
+from thesislib.recipe import Recipe
+from thesislib.training import seeded
+g = torch.Generator().manual_seed(0)
+labels = torch.arange(40) % 4
+images = torch.rand(40, 1, 4, 4, generator=g) + labels.view(-1, 1, 1, 1) / 8
+images = images / images.max()
+model = seeded(0, lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 2)))
+how = PhaseTwo(recipe=Recipe(epochs=2, batch=8, lr=0.1), length=24, bank=3, form=sys.argv[2])
+made = phase_two(model, (images, labels), (0, 1), how)
+import os
+if os.environ.get("RANK", "0") == "0":
+    torch.save(made.state_dict(), sys.argv[1])
+"""
+
+
+def test_two_processes_end_in_the_weights_of_one(tmp_path):
+    """Of a form that is a mean over nodes; the graph of a shared batch has each process's own nodes alone."""
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT)
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    one, two = tmp_path / "one.pt", tmp_path / "two.pt"
+    subprocess.run([sys.executable, script, one, "pointwise"], env=env, check=True, timeout=120)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([*launch, script, two, "pointwise"], env=env, check=True, timeout=120, capture_output=True)
+    first, second = torch.load(one), torch.load(two)
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,202 @@
+"""The experiments' frames: complete, reproducible, made of the trainings that they say; the settings."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from thesislib.heterotopic import experiments, filters, mutual_information, observation, self_supervision
+from thesislib.heterotopic.columns import STAND_INS
+from thesislib.heterotopic.pool import case, found
+from thesislib.heterotopic.runs import Training, ensemble, fresh, images_of, in_turn, network, trained
+from thesislib.heterotopic.settings import (
+    BASE,
+    BEFORE,
+    BOUNDS,
+    FEATURES,
+    FILTERS,
+    GENERIC,
+    METHODS,
+    OURS,
+    OURS_CRT,
+    PROFILES,
+    SHARED,
+    SSL,
+    VARIANTS,
+    grids,
+    resolve,
+)
+from thesislib.settings import SettingsError
+
+SMOKE = resolve("smoke")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THESISLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def cells(grid):
+    blocks = grid if isinstance(grid, list) else [grid]
+    return sorted(tuple(map(str, row)) for block in blocks for row in itertools.product(*block.values()))
+
+
+@pytest.mark.parametrize("artefact", sorted(grids(SMOKE)))
+def test_frames_have_one_row_for_each_key_and_nothing_missing(artefact):
+    if not hasattr(experiments, name := artefact.replace("-", "_").replace(".", "_").lower()):
+        pytest.skip("made in the notebook, of two chapters")
+    grid, frame = grids(SMOKE)[artefact], getattr(experiments, name)(SMOKE)
+    keys = list(grid[0] if isinstance(grid, list) else grid)
+    assert sorted(tuple(map(str, row)) for row in frame[keys].itertuples(index=False)) == cells(grid)
+    assert np.isfinite(frame.select_dtypes("number").to_numpy()).all()
+    assert frame.notna().to_numpy().all()
+
+
+def test_names_in_the_settings_are_those_of_the_methods():
+    assert set(SSL) == set(self_supervision.METHODS) and set(BOUNDS) == set(mutual_information.BOUNDS)
+    assert FILTERS == filters.PRESETS and FEATURES == observation.FEATURES
+
+
+def test_the_variants_differ_in_what_they_are_named_for():
+    (seed, *_) = SMOKE.seeds()
+    made = {m: case(SMOKE, "digits_lt", m, seed)[0] for m in (*VARIANTS, *METHODS)}
+    plain = {name: getattr(made[BASE], name) for name in Training.__dataclass_fields__}
+    for name, training in made.items():
+        theirs = {field: getattr(training, field) for field in plain}
+        assert {k for k in plain if plain[k] != theirs[k]} <= {"attached", "loss"}, name
+    assert made[BASE].attached is None and made["cRT"] == made[BASE]
+    assert made[OURS] == made[OURS_CRT] and made[OURS].attached.bound and made[OURS].attached.filter
+    assert made[GENERIC].attached.filter and made[GENERIC].attached.bound is None
+    assert not made[SHARED].attached.filter and made[SHARED].attached.bound is None
+    assert made[BEFORE].attached.before and not made[BEFORE].attached.filter
+    changed = case(SMOKE, "digits_lt", GENERIC, seed, bound="CLUB", ssl="rotation")[0].attached
+    assert changed.bound is None and changed.ssl == "rotation" and not changed.options
+
+
+def test_all_variants_start_from_the_same_classifier_and_what_is_attached_leaves_it():
+    training = case(SMOKE, "digits_lt", OURS, 7)[0]
+    base = fresh("digits_lt", case(SMOKE, "digits_lt", BASE, 7)[0])
+    mine = fresh("digits_lt", training)
+    ensemble(mine, training.attached, size=8, seed=7)
+    assert all(
+        torch.equal(a, b) for a, b in zip(base.state_dict().values(), mine.state_dict().values(), strict=True)
+    )
+    other = fresh("digits_lt", case(SMOKE, "digits_lt", BASE, 8)[0])
+    assert not torch.equal(base[1].weight, other[1].weight)
+
+
+def test_what_is_kept_of_a_training_is_the_classifier_it_tells_of():
+    (seed, *_) = SMOKE.seeds()
+    training = case(SMOKE, "digits_lt", OURS, seed)[0]
+    model = network("digits_lt", training)
+    data = images_of("digits_lt", None)
+    with torch.no_grad():
+        right = model(data["test"].float() / 255).argmax(1) == data["test_labels"]
+    by_class = [right[data["test_labels"] == k].double().mean().item() for k in range(10)]
+    assert found(SMOKE, "digits_lt", OURS, seed)["by class"] == pytest.approx(by_class)
+    assert set(trained("digits_lt", training)["weights"]) == set(model.state_dict())
+
+
+def test_shared_runs_are_the_same_numbers():
+    table, bars = experiments.tab_5_5(SMOKE), experiments.fig_5_5(SMOKE)
+    mine = table[table["method"].isin((BASE, OURS))].reset_index(drop=True)
+    both = mine.merge(bars, on=["dataset", "method", "seed", "shot"], suffixes=("", " bars"))
+    assert len(both) == len(bars) and (both["accuracy"] == both["accuracy bars"]).all()
+    first = experiments.tab_5_5(resolve("smoke", repeats=1))
+    seeds = set(first["seed"])
+    assert first.equals(table[table["seed"].isin(seeds)].reset_index(drop=True))
+
+
+def test_a_sweep_passes_through_the_weight_in_use():
+    lam = SMOKE.weight("digits_lt", OURS, SMOKE.ssl)
+    sweep = experiments.fig_5_4(resolve("smoke", sweep_lam=(lam,)))
+    bars = experiments.fig_5_5(SMOKE)
+    for value, method in ((0.0, BASE), (lam, OURS)):
+        mine = sweep[sweep["lambda"] == value]["accuracy"].tolist()
+        assert mine == bars[bars["method"] == method]["accuracy"].tolist()
+
+
+def test_reliability_sums_to_the_calibration_error():
+    frame = experiments.fig_5_7(SMOKE)
+    for _, part in frame.groupby(["dataset", "method", "seed"]):
+        assert (part["share"] * part["gap"].abs()).sum() == pytest.approx(part["ECE 15"].iloc[0], abs=1e-3)
+
+
+def test_tables_of_layers_add_up_to_the_modules():
+    for identity, backbones in (("tab_5_1", ["ResNet-32"]), ("tab_5_3", ["ResNet-50", "ResNet-152"])):
+        frame = getattr(experiments, identity)(SMOKE)
+        for backbone in backbones:
+            for preset in FILTERS:
+                rows = frame[(frame["backbone"] == backbone) & (frame["preset"] == preset)]
+                made = filters.make_filter(preset, filters.LAST_STAGES[backbone])
+                assert rows["parameters"].sum() == sum(p.numel() for p in made.parameters())
+
+
+def test_the_framework_s_parts_are_moved_by_what_they_should_be():
+    frame = experiments.fig_5_2(SMOKE).set_index("part")
+    moved = {part: tuple(row) for part, row in
+             frame[["classification", "self-supervision", "mutual information"]].iterrows()}  # fmt: skip
+    assert moved == {
+        "trunk": (1, 1, 1),
+        "classifier": (1, 0, 0),
+        "Filter": (0, 1, 0),
+        "MLP": (0, 1, 0),
+        "self-supervised method": (0, 0, 0),  # MoCo's momentum encoder follows, nothing else
+        "bound": (0, 0, 1),
+    }
+    assert frame["kept"].to_dict() == dict.fromkeys(frame.index, 0) | {"trunk": 1, "classifier": 1}
+
+
+def test_images_come_class_by_class_in_turn():
+    labels = torch.tensor([2, 0, 1, 0, 2, 1, 0])
+    assert labels[in_turn(labels, 7)].tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert in_turn(labels, 4).tolist() == [1, 2, 0, 3]
+    with pytest.raises(ValueError, match="8 images of 7"):
+        in_turn(labels, 8)
+
+
+def test_pictures_survive_being_text():
+    image = torch.randint(256, (3, 4, 5)) / 255
+    assert np.allclose(observation.unpacked(observation.packed(image)), image, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"lam": -1.0}, "lam = -1.0 is out of range: 0 <= lam"),
+        ({"ssl": "SimCLR"}, "ssl = 'SimCLR' is not one of MoCo v2, rotation"),
+        ({"bound": "MINE"}, "bound = 'MINE' is not one of variational Gaussian"),
+        ({"filter": "none"}, "filter = 'none' is not one of residual block"),
+        ({"dataset": "cifar10"}, "dataset = 'cifar10' is not one of digits_lt, glyphs_lt, cifar10_lt"),
+    ],
+)
+def test_settings_refuse_what_is_not_known(values, message):
+    with pytest.raises(SettingsError, match=message):
+        resolve("laptop", **values)
+
+
+def test_queues_are_shorter_than_their_data_sets():
+    for name, column in STAND_INS.items():
+        count = len(images_of(name, None)["train_labels"])
+        assert dict(dict(column.options)["MoCo v2"])["queue"] < count
+    assert {PROFILES["paper"].column(d).depth for d in PROFILES["paper"].dataset} == {32}
+
+
+def test_the_search_sees_no_reported_seed_and_its_candidate_in_use_is_the_weight_in_use():
+    laptop = resolve("laptop")
+    assert not set(laptop.search_seeds()) & set(laptop.seeds())
+    for name, column in STAND_INS.items():
+        assert set(dict(column.lam).values()) <= set(laptop.search_lam), name
+    seed, lam = SMOKE.search_seeds()[0], SMOKE.search_lam[0]
+    for method in (SHARED, GENERIC, OURS):
+        assert case(SMOKE, "digits_lt", method, seed, lam=lam)[0].attached.lam == lam
+    assert case(SMOKE, "digits_lt", BEFORE, seed, lam=lam)[0].attached.lam == 1
+
+
+def test_this_chapter_s_half_of_the_side_by_side_is_its_table():
+    mine, table = experiments.side_by_side(SMOKE), experiments.tab_5_5(SMOKE)
+    both = mine.merge(table, on=["dataset", "method", "seed", "shot"], suffixes=("", " table"))
+    assert len(both) == len(mine) and (both["accuracy"] == both["accuracy table"]).all()

@@ -1,0 +1,50 @@
+"""Inversion by a deep image prior: identity features give the image back, pooled ones less of it."""
+
+import pytest
+import torch
+
+from thesislib.heterotopic.inversion import Generator, invert, psnr
+
+IMAGE = torch.zeros(3, 12, 12)
+IMAGE[0, 3:9, 3:9] = 1
+IMAGE[1] = torch.linspace(0, 1, 12)
+OPTIONS = {"steps": 250, "lr": 1e-2, "widths": (8, 16), "kernels": (3, 3)}
+
+
+def test_identity_features_give_the_image_back():
+    found, errors = invert(lambda x: x, IMAGE, **OPTIONS)
+    assert psnr(found, IMAGE) > 25
+    assert errors.shape == (250,) and errors[-1] < errors[0] / 10
+    assert found.shape == IMAGE.shape and found.min() >= 0 and found.max() <= 1
+
+
+def test_what_a_feature_does_not_tell_is_not_found():
+    found, errors = invert(lambda x: x.mean((-2, -1)), IMAGE, **OPTIONS)
+    assert errors[-1] < 1e-3  # matched, by another image
+    assert psnr(found, IMAGE) < 20
+    assert torch.allclose(found.mean((-2, -1)), IMAGE.mean((-2, -1)), atol=0.02)
+
+
+def test_the_same_seed_gives_the_same_image_and_leaves_the_global_generator():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    short = OPTIONS | {"steps": 3}
+    first, second, other = (invert(lambda x: x, IMAGE, seed=s, **short)[0] for s in (0, 0, 1))
+    assert torch.equal(first, second) and not torch.equal(first, other)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_the_published_generator_has_its_parameters():
+    """2.61 million at 256 pixels, as measured of the released one."""
+    made = Generator(3, (16, 32, 64, 128, 128, 128), (7, 7, 5, 5, 3, 3))
+    assert sum(p.numel() for p in made.parameters()) == pytest.approx(2.61e6, rel=0.01)
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match=r"image of shape \(12, 12\); expected \(channels, size, size\)"):
+        invert(lambda x: x, IMAGE[0])
+    with pytest.raises(ValueError, match="all 0; there is nothing to match"):
+        invert(lambda x: 0 * x, IMAGE)
+    with pytest.raises(ValueError, match="as many, odd"):
+        Generator(3, (8,), (4,))

@@ -1,0 +1,119 @@
+"""Bounds on correlated Gaussians, whose mutual information is known; what they move and what not."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from thesislib.heterotopic.mutual_information import BOUNDS, CLUB, InfoNCE, VariationalGaussian, make_bound
+
+DIM = 4
+
+
+def pairs(n, rho, seed):
+    """g and z of unit variance, correlated dimension by dimension; z scaled as a unit vector's entries would be."""
+    generator = torch.Generator().manual_seed(seed)
+    g, noise = torch.randn(2, n, DIM, generator=generator)
+    return g, (rho * g + math.sqrt(1 - rho**2) * noise) / math.sqrt(DIM)
+
+
+def truth(rho):
+    """Nats a dimension."""
+    return -0.5 * math.log(1 - rho**2)
+
+
+def fitted(bound, rho, steps=400, batch=128):
+    optimiser = torch.optim.Adam(bound.parameters(), 1e-2)
+    for step in range(steps):
+        optimiser.zero_grad()
+        bound(*pairs(batch, rho, step)).backward()
+        optimiser.step()
+    return bound.requires_grad_(False)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.8])
+def test_the_gaussian_bound_finds_the_information_of_gaussians(rho):
+    torch.manual_seed(0)
+    bound = fitted(VariationalGaussian(DIM, DIM), rho)
+    found = 0.5 - bound(*pairs(20_000, rho, 10_000)).item()
+    assert found == pytest.approx(truth(rho), abs=0.02 + 0.1 * truth(rho))
+    assert found <= truth(rho) + 0.02  # a lower bound, to the error of 20,000 pairs
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.7])
+def test_club_bounds_the_information_of_gaussians_from_above(rho):
+    torch.manual_seed(0)
+    bound = fitted(CLUB(DIM, DIM), rho)
+    found = bound.bound(*pairs(20_000, rho, 10_000)).item()
+    assert found >= truth(rho) - 0.02
+    of_true_q = rho**2 / (1 - rho**2)
+    assert found == pytest.approx(of_true_q, abs=0.03 + 0.1 * of_true_q)
+
+
+def test_info_nce_finds_information_below_its_cap_and_never_more():
+    torch.manual_seed(0)
+    bound = InfoNCE(DIM, DIM)
+    for rho, low in ((0.0, -0.1), (0.7, 0.6 * DIM * truth(0.7))):  # a cosine is no perfect critic
+        fitted(bound.requires_grad_(True), rho, steps=250)
+        found = math.log(512) - sum(bound(*pairs(512, rho, 10_000 + k)).item() for k in range(10)) / 10
+        assert low <= found <= DIM * truth(rho) + 0.1
+
+
+def test_the_gaussian_loss_is_its_formula():
+    bound = VariationalGaussian(3, 2).double()
+    with torch.no_grad():
+        bound.rho.copy_(torch.tensor([0.3, -0.7]))
+    g, z = torch.randn(5, 3, dtype=torch.float64), F.normalize(torch.randn(5, 2, dtype=torch.float64), dim=1)
+    total = 0.0
+    for b in range(5):
+        mean = bound.mean(g[b])
+        for d in range(2):
+            v = math.log1p(math.exp(bound.rho[d].item() + math.log(math.e - 1))) + 1e-5
+            total += 0.5 * ((mean[d].item() - math.sqrt(2) * z[b, d].item()) ** 2 / v + math.log(v))
+    assert bound(g, z).item() == pytest.approx(total / 10, rel=1e-12)
+
+
+def test_club_is_its_double_sum():
+    bound = CLUB(3, 2).double()
+    g, z = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, 2, dtype=torch.float64)
+    mean, variance, t = bound.mean(g), bound.log_variance(g).exp(), z * math.sqrt(2)
+
+    def log_q(i, j):
+        return -((t[j] - mean[i]).square() / variance[i] / 2).sum()
+
+    own = sum(log_q(i, i) for i in range(6)) / 6
+    crossed = sum(log_q(i, j) for i in range(6) for j in range(6)) / 36
+    assert bound.bound(g, z).item() == pytest.approx(((own - crossed) / 2).item(), rel=1e-10)
+
+
+@pytest.mark.parametrize("name", sorted(BOUNDS))
+def test_no_gradient_reaches_the_specific_feature(name):
+    bound = make_bound(name, 3, 4)
+    g, z = torch.randn(6, 3, requires_grad=True), torch.randn(6, 4, requires_grad=True)
+    bound(g, z).backward()
+    assert z.grad is None and g.grad.abs().sum() > 0
+    assert all(p.grad is not None for p in bound.parameters())
+
+
+def test_club_moves_q_by_its_likelihood_and_g_by_the_bound_alone():
+    bound = CLUB(3, 2).double()
+    g, z = torch.randn(6, 3, dtype=torch.float64, requires_grad=True), torch.randn(6, 2, dtype=torch.float64)
+    (of_both,) = torch.autograd.grad(bound(g, z), g)
+    (of_bound,) = torch.autograd.grad(bound.bound(g, z), g)
+    assert torch.equal(of_both, of_bound)
+    assert torch.autograd.grad(bound.bound(g, z), list(bound.parameters()), allow_unused=True)[0] is None
+
+
+@pytest.mark.parametrize("name", sorted(BOUNDS))
+def test_gradients_are_those_of_finite_differences(name):
+    torch.manual_seed(1)
+    bound = make_bound(name, 3, 2).double()
+    g, z = torch.randn(4, 3, dtype=torch.float64, requires_grad=True), torch.randn(4, 2, dtype=torch.float64)
+    value = bound.bound if name == "CLUB" else bound
+    assert torch.autograd.gradcheck(lambda g: value(g, z), g)
+
+
+def test_an_unknown_bound_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="bound = 'MINE' is not one of variational Gaussian, InfoNCE, CLUB"):
+        make_bound("MINE", 3, 2)

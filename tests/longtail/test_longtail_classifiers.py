@@ -1,0 +1,158 @@
+"""Classifiers on features that stay, samplers, groups and metrics."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from thesislib.longtail import (
+    CosineClassifier,
+    Frozen,
+    balanced_accuracy,
+    balanced_interval,
+    class_accuracies,
+    class_aware_sampler,
+    crt,
+    expected_calibration_error,
+    head_classes,
+    lws,
+    ncm,
+    reliability,
+    shot_groups,
+    tau_norm,
+)
+from thesislib.models.residual import cifar_resnet
+from thesislib.recipe import Recipe
+from thesislib.training import predict, seeded
+
+FEW = Recipe(epochs=2, batch=16, lr=0.1)
+
+
+@pytest.fixture(scope="module")
+def small():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (48, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    labels = torch.repeat_interleave(torch.arange(4), torch.tensor([30, 10, 5, 3]))
+    return seeded(0, lambda: cifar_resnet(8, 4)).eval(), (images, labels)
+
+
+@pytest.mark.parametrize("method", [crt, lws])
+def test_the_backbone_stays_bit_identical_batch_norm_statistics_too(small, method):
+    model, train = small
+    before = copy.deepcopy(model.state_dict())
+    made = method(model, train, FEW)
+    frozen = made[0].module
+    features = frozen if method is crt else frozen[:-1]
+    for name, value in features.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert not torch.equal(predict(made, train[0]), predict(model, train[0]))
+
+
+def test_crt_starts_from_a_new_classifier_and_lws_from_scale_one(small):
+    model, train = small
+    still = Recipe(epochs=1, batch=16, lr=1e-12)
+    assert not torch.allclose(crt(model, train, still)[1].weight, model[-1].weight, atol=1e-3)
+    torch.testing.assert_close(predict(lws(model, train, still), train[0]), predict(model, train[0]))
+
+
+def test_frozen_stays_in_evaluation_mode():
+    frozen = Frozen(nn.BatchNorm1d(3))
+    nn.Sequential(frozen).train()
+    frozen(torch.rand(8, 3))
+    assert not frozen.module.training and not frozen.module.running_mean.any()
+
+
+def test_tau_norm_drops_the_bias_and_keeps_directions(small):
+    model, (images, _) = small
+    model = copy.deepcopy(model)
+    nn.init.constant_(model[-1].bias, 7.0)
+    plain, unit = tau_norm(model, 0.0), tau_norm(model, 1.0)
+    assert plain[-1].bias is None and unit[-1].bias is None
+    torch.testing.assert_close(predict(plain, images) + 7, predict(model, images))
+    torch.testing.assert_close(unit[-1].weight.norm(dim=1), torch.ones(4))
+    half = tau_norm(model, 0.5)[-1].weight
+    torch.testing.assert_close(half.norm(dim=1), model[-1].weight.norm(dim=1).sqrt())
+    nn.init.zeros_(model[-1].weight)
+    with pytest.raises(ValueError, match="length 0"):
+        tau_norm(model, 1.0)
+    with pytest.raises(ValueError, match="expected Linear"):
+        tau_norm(nn.Sequential(nn.Flatten()), 1.0)
+
+
+def test_ncm_finds_the_nearest_direction():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
+    images = torch.tensor([[1.0, 0.2], [1.0, 0.0], [-1.0, 0.1], [-1.0, -0.3]])
+    made = ncm(model, (images, torch.tensor([1, 1, 0, 0])))
+    assert predict(made, torch.tensor([[0.4, 0.0], [-9.0, 0.5]])).argmax(1).tolist() == [1, 0]
+    with pytest.raises(ValueError, match="class 1 has no training image"):
+        ncm(model, (images, torch.zeros(4, dtype=torch.int64)))
+
+
+@given(st.lists(st.integers(1, 30), min_size=2, max_size=6), st.integers(1, 60), st.integers(0, 99))
+def test_class_aware_sampling_is_as_equal_as_can_be(counts, length, seed):
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    drawn = class_aware_sampler(labels, length)(0, torch.Generator().manual_seed(seed))
+    seen = torch.bincount(labels[drawn], minlength=len(counts))
+    assert len(drawn) == length and seen.max() - seen.min() <= 1
+    for k, count in enumerate(counts):  # no image again before all have come
+        images = torch.bincount(drawn[labels[drawn] == k], minlength=len(labels))[labels == k]
+        assert images.max() - images.min() <= 1 or count == 1
+
+
+def test_cosine_classifier_sees_directions_only():
+    layer, x = CosineClassifier(5, 3, scale=2.0), torch.randn(4, 5)
+    torch.testing.assert_close(layer(x), layer(10 * x))
+    assert layer(x).abs().max() <= 2.0 + 1e-6
+
+
+def test_groups_are_strict_and_whole():
+    groups = shot_groups([500, 101, 100, 20, 19, 1])
+    assert [np.flatnonzero(g).tolist() for g in groups.values()] == [[0, 1], [2, 3], [4, 5]]
+    with pytest.raises(ValueError, match="overlap"):
+        shot_groups([3, 2], many=5, few=7)
+    with pytest.raises(ValueError, match="at least 1"):
+        shot_groups([3, 0])
+
+
+def test_head_classes_are_sorted_by_count_then_number():
+    assert head_classes([5, 50, 9, 50], 5).tolist() == [1, 3, 2]
+    with pytest.raises(ValueError, match="the largest has 50"):
+        head_classes([5, 50], 50)
+
+
+def test_class_accuracies_and_balanced_accuracy():
+    labels, predicted = torch.tensor([0, 0, 0, 1, 2, 2]), torch.tensor([0, 0, 1, 1, 0, 2])
+    by_class = class_accuracies(predicted, labels, 3)
+    np.testing.assert_allclose(by_class, [2 / 3, 1, 1 / 2])
+    assert balanced_accuracy(by_class) == pytest.approx((2 / 3 + 1 + 1 / 2) / 3)
+    assert balanced_accuracy(by_class, np.array([False, True, True])) == pytest.approx(0.75)
+    assert np.isnan(balanced_accuracy(by_class, np.zeros(3, bool)))
+    with pytest.raises(ValueError, match="0 to 1"):
+        class_accuracies(predicted, labels, 2)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    rng, p, n = np.random.default_rng(0), np.array([0.9, 0.5, 0.1]), np.array([40, 40, 40])
+    inside = 0
+    for _ in range(2000):
+        _, low, high = balanced_interval(rng.binomial(n, p) / n, n)
+        inside += low <= p.mean() <= high
+    assert 0.93 < inside / 2000 < 0.975
+    perfect = balanced_interval(np.ones(3), n)
+    assert perfect.mean == 1 and perfect.low < 1
+
+
+def test_calibration_error_by_hand():
+    confidence = torch.tensor([0.95, 0.95, 0.55, 0.55])
+    logits = torch.stack([confidence.logit(), torch.zeros(4)], 1)
+    labels = torch.tensor([0, 1, 0, 0])  # right half the time at 0.95, always at 0.55
+    assert expected_calibration_error(logits, labels, 10) == pytest.approx(0.5 * 0.45 + 0.5 * 0.45)
+    mean, gap, share = reliability(logits, labels, 10)
+    assert share[9] == 0.5 and gap[9] == pytest.approx(-0.45) and mean[5] == pytest.approx(0.55)
+    assert share.sum() == pytest.approx(1)

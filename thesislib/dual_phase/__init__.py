@@ -1,0 +1,1 @@
+"""Chapter 4: dual-phase modelling for long-tailed data."""

@@ -1,0 +1,135 @@
+"""What the chapter's experiments are on each data set: network, recipes and the methods' settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from thesislib.dual_phase.method import PhaseTwo
+from thesislib.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One data set's column.
+
+    Attributes
+    ----------
+    stands_for : str
+        The thesis's data set; the data set itself where it is the thesis's own.
+    depth, widths : int, tuple of int
+        Of the CIFAR residual network.
+    recipe : Recipe
+        Of the joint model and of phase I.
+    phase_two, control : PhaseTwo
+        Of the dual-phase method, and of the joint model fine-tuned in the same way (K = C).
+    crt, lws : Recipe
+    tau, adjust : float
+        Of tau-normalisation and of post-hoc logit adjustment.
+    reweight_from : float
+        Share of the epochs after which LDAM re-weights.
+    pad : int
+    flip : bool
+    angles : int
+        Steps from one measurement of the gradients' angles to the next.
+    """
+
+    stands_for: str
+    depth: int
+    widths: tuple[int, ...]
+    recipe: Recipe
+    phase_two: PhaseTwo
+    control: PhaseTwo
+    crt: Recipe
+    lws: Recipe
+    tau: float
+    adjust: float
+    reweight_from: float = 0.8
+    pad: int
+    flip: bool
+    angles: int = 10
+
+    def hasty(self) -> Column:
+        """The same in a few seconds, for tests: nothing is learnt to the end."""
+        return replace(
+            self,
+            recipe=replace(self.recipe, epochs=4),
+            phase_two=_short(self.phase_two),
+            control=_short(self.control),
+            crt=replace(self.crt, epochs=1),
+            lws=replace(self.lws, epochs=1),
+        )
+
+
+def _short(how: PhaseTwo) -> PhaseTwo:
+    return replace(how, recipe=replace(how.recipe, epochs=2), length=128, bank=5)
+
+
+CHOSEN = {"phase_two": 0.01, "control": 0.01, "crt": 0.2, "lws": 0.2, "tau": 1.0, "adjust": 1.0}
+"""On CIFAR-LT: rates of the second stages and taus, the best of extra 4.A."""
+
+
+def cifar(epochs: int) -> Column:
+    """ResNet-32 on CIFAR-LT with the recipe of Cao et al. 2019, at its 200 epochs or fewer.
+
+    Rates fall after 80 and 90 % of the epochs, and phase II has 20 steps for each of them.
+    """
+    recipe = Recipe(
+        epochs=epochs,
+        batch=128,
+        lr=0.1,
+        weight_decay=2e-4,
+        schedule="steps",
+        milestones=(0.8 * epochs, 0.9 * epochs),
+        factor=0.01,
+        warmup=min(5, epochs / 8),
+        per_epoch=True,
+    )
+    second = Recipe(epochs=10, batch=128, weight_decay=2e-4, schedule="steps", milestones=(6, 8), factor=0.1)
+    crt = Recipe(epochs=10, batch=128, weight_decay=2e-4, schedule="cosine", per_epoch=True)
+    lr = CHOSEN
+    return Column(
+        stands_for="cifar100_lt",
+        depth=32,
+        widths=(16, 32, 64),
+        recipe=recipe,
+        phase_two=PhaseTwo(recipe=replace(second, lr=lr["phase_two"]), length=2 * epochs * 128),
+        control=PhaseTwo(recipe=replace(second, lr=lr["control"]), length=2 * epochs * 128),
+        crt=replace(crt, lr=lr["crt"]),
+        lws=replace(crt, lr=lr["lws"], epochs=5),
+        tau=lr["tau"],
+        adjust=lr["adjust"],
+        pad=4,
+        flip=True,
+    )
+
+
+def small(stands_for: str, *, epochs: int = 30, steps: int = 150, bank: int = 8) -> Column:
+    """ResNet-8 of three quarters the width on small pictures: what a core trains in seconds."""
+    recipe = Recipe(epochs=epochs, batch=64, lr=0.1, weight_decay=5e-4, schedule="one-cycle")
+    second = Recipe(epochs=5, batch=64, lr=0.1, weight_decay=5e-4, schedule="cosine")
+    crt = Recipe(epochs=5, batch=64, lr=0.2, weight_decay=5e-4, schedule="cosine")
+    return Column(
+        stands_for=stands_for,
+        depth=8,
+        widths=(12, 24, 48),
+        recipe=recipe,
+        phase_two=PhaseTwo(recipe=second, length=steps * 64 // 5, bank=bank),
+        control=PhaseTwo(recipe=second, length=steps * 64 // 5, bank=bank),
+        crt=crt,
+        lws=crt,
+        tau=1.0,
+        adjust=1.0,
+        pad=1,
+        flip=False,
+        angles=2,
+    )
+
+
+STAND_INS: dict[str, Column] = {
+    "glyphs_lt": small("cifar100_lt"),
+    "glyphs_lt_steep": small("places_lt"),
+    "glyphs_lt_fine": small("imagenet_lt"),
+    "glyphs_lt_many": small("inaturalist2018"),
+    "digits_lt": replace(small("cifar100_lt"), angles=1),
+}
+"""Data sets that need nothing, each with what it stands for."""

@@ -1,0 +1,261 @@
+r"""Dual-phase modelling (thesis 4.4): head classes first, then all of them, without forgetting.
+
+Phase I trains on head classes only, so that no tail gradient disturbs it. From its features the exemplar bank is
+selected. Phase II sees the bank's images and all tail images, and minimises
+
+.. math:: \mathrm{CE}(z, y) + \lambda\, L_{\mathrm{MR}}(\phi_{\mathrm{old}}(x), \phi(x)),
+          \qquad z = [W_H \phi(x);\, W_T \phi(x)].
+
+The thesis's text was not available: sections, captions and the abstract give the skeleton, and each choice that
+they leave open is an argument here.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from thesislib.dual_phase.exemplar_bank import Bank, exemplar_bank
+from thesislib.dual_phase.memory_retentive import LOSSES, memory_retentive_loss
+from thesislib.longtail.frozen import Frozen
+from thesislib.longtail.samplers import passes_sampler
+from thesislib.prediction import predict
+from thesislib.recipe import Recipe
+from thesislib.training import fit, seeded
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseTwo:
+    """What phase II is made from, apart from the model of phase I and the images.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        Its epochs are of `length` images each, whatever the bank's size.
+    length : int
+    bank : int
+        Exemplars of a head class; 0: none, phase II sees the tail alone.
+    rule : str
+        How they are selected, a key of :data:`thesislib.dual_phase.exemplar_bank.RULES`.
+    retention : float
+        :math:`\\lambda`; 0 leaves the memory-retentive loss out.
+    form : str
+        Of that loss, a key of :data:`thesislib.dual_phase.memory_retentive.LOSSES`.
+    temperature : float
+
+    Raises
+    ------
+    ValueError
+        If a value is impossible.
+    """
+
+    recipe: Recipe
+    length: int
+    bank: int = 20
+    rule: str = "alternating"
+    retention: float = 1.0
+    form: str = "cross-graph"
+    temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        rules = {
+            "length": (self.length >= 1, "1 or more images"),
+            "bank": (self.bank >= 0, "0 or more exemplars a class"),
+            "retention": (0 <= self.retention < float("inf"), "lambda, 0 or more"),
+            "form": (self.form in LOSSES, f"one of {', '.join(LOSSES)}"),
+            "temperature": (self.temperature > 0, "a positive number"),
+        }
+        for name, (good, expected) in rules.items():
+            if not good:
+                raise ValueError(f"{name} = {getattr(self, name)!r}; expected {expected}")
+
+
+def phase_one(
+    model: nn.Sequential,
+    train: tuple[Tensor, Tensor],
+    head: Sequence[int],
+    recipe: Recipe,
+    length: int | None = None,
+    **options: Any,
+) -> Any:
+    """Train a model on head classes alone, in place.
+
+    Parameters
+    ----------
+    model : Sequential
+        From images to ``len(head)`` logits.
+    train : (images, labels)
+        Of all classes.
+    head : sequence of int
+        The head classes; logit j is for ``head[j]``.
+    recipe : Recipe
+    length : int, optional
+        Images an epoch: that of the joint model, for as many iterations; None: the head's own images once.
+    **options
+        Of :func:`thesislib.training.fit`.
+
+    Returns
+    -------
+    DataFrame
+        The history of :func:`thesislib.training.fit`.
+
+    Raises
+    ------
+    ValueError
+        If `head` is empty, repeats a class or names one without images.
+    """
+    images, labels = head_images(train, head)
+    sampler = None if length is None else passes_sampler(len(labels), length)
+    return fit(model, (images, labels), recipe, sampler=sampler, **options)
+
+
+def head_images(data: tuple[Tensor, Tensor], head: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The images of head classes, with labels that count along `head`."""
+    images, labels = data
+    if not len(head) or len(set(map(int, head))) < len(head):
+        raise ValueError(f"head = {list(head)}; expected one class or more, none twice")
+    place = torch.full((max(int(labels.max()), *map(int, head)) + 1,), -1)
+    place[torch.as_tensor([int(k) for k in head])] = torch.arange(len(head))
+    mine = place[labels.cpu()]
+    if absent := [int(k) for j, k in enumerate(head) if not (mine == j).any()]:
+        raise ValueError(f"class {absent[0]} is head and has no image")
+    kept = mine >= 0
+    return images[kept], mine[kept]
+
+
+def complete(model: nn.Sequential, head: Sequence[int], classes: int, seed: int) -> nn.Sequential:
+    """The model of phase I with new rows for the tail classes: :math:`[W_H; W_T]`, in the order of the classes.
+
+    New rows are PyTorch's own fresh ones. The features are shared with the given model, not copied.
+    """
+    known = model[-1]
+    device = known.weight.device
+    whole = seeded(seed, lambda: nn.Linear(known.in_features, classes)).to(device)
+    rows = torch.as_tensor([int(k) for k in head], device=device)
+    with torch.no_grad():
+        whole.weight[rows], whole.bias[rows] = known.weight, known.bias
+    return nn.Sequential(*model[:-1], whole)
+
+
+def select_bank(
+    model: nn.Sequential,
+    train: tuple[Tensor, Tensor],
+    head: Sequence[int],
+    size: int,
+    rule: str = "alternating",
+    *,
+    seed: int = 0,
+    **options: Any,
+) -> Bank:
+    """The bank of a model's own features; ``indices`` are places in `train`.
+
+    Parameters
+    ----------
+    model : Sequential
+        Of phase I.
+    **options
+        Of :func:`thesislib.prediction.predict`.
+    """
+    mine = torch.isin(train[1].cpu(), torch.as_tensor([int(k) for k in head])).nonzero()[:, 0]
+    images = train[0][mine.to(train[0].device)]
+    bank = exemplar_bank(predict(model[:-1], images, **options), train[1].cpu()[mine], size, rule, seed=seed)
+    selected = [mine[s] for s in bank.selected]
+    return dataclasses.replace(bank, indices=mine[bank.indices], selected=selected)
+
+
+class Retentive(nn.Module):
+    """A model that remembers, while it is trained, what its past self makes of the same images.
+
+    Attributes
+    ----------
+    model : Sequential
+        The current one.
+    old : Frozen
+        The features of phase I.
+    seen : tuple of Tensor, shape (n, d)
+        Old and new features of the last batch in training mode.
+    """
+
+    def __init__(self, model: nn.Sequential) -> None:
+        super().__init__()
+        self.model, self.old = model, Frozen(model[:-1])
+        self.seen: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.model[:-1](images)
+        if self.training:
+            self.seen = self.old(images), features
+        return self.model[-1](features)
+
+
+def phase_two(
+    model: nn.Sequential,
+    train: tuple[Tensor, Tensor],
+    head: Sequence[int],
+    how: PhaseTwo,
+    *,
+    seed: int = 0,
+    precision: str = "float32",
+    **options: Any,
+) -> nn.Sequential:
+    """Bring the tail classes in.
+
+    Parameters
+    ----------
+    model : Sequential
+        Of phase I, on `head`; moved to the device, left as it is otherwise.
+    train : (images, labels)
+        Of all classes.
+    head : sequence of int
+        If that is every class, there is no tail, and this is fine-tuning on the bank.
+    how : PhaseTwo
+    seed : int
+    precision : str
+    **options
+        Of :func:`thesislib.training.fit`.
+
+    Returns
+    -------
+    Sequential
+        From images to logits of all classes, in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If there is neither bank nor tail.
+    FloatingPointError
+        If the loss ceases to be finite.
+    """
+    images, labels = train
+    classes = int(labels.max()) + 1
+    device = options.get("device", next(model.parameters()).device)
+    model.to(device)
+    chosen = ~torch.isin(labels.cpu(), torch.as_tensor([int(k) for k in head]))
+    if how.bank:
+        bank = select_bank(model, train, head, how.bank, how.rule, seed=seed, precision=precision)
+        chosen[bank.indices] = True
+    if not chosen.any():
+        raise ValueError("phase II has no image: the head is every class and the bank is empty")
+    kept = chosen.nonzero()[:, 0].to(images.device)
+    start = copy.deepcopy(complete(model, head, classes, seed)).requires_grad_(True)
+    learner = Retentive(start) if how.retention else start
+
+    def loss(logits: Tensor, labels: Tensor, epoch: int) -> Tensor:
+        found = F.cross_entropy(logits, labels)
+        if not how.retention:
+            return found
+        old, new = (part.float() for part in learner.seen)
+        return found + how.retention * memory_retentive_loss(old, new, how.form, how.temperature)
+
+    sampler = passes_sampler(len(kept), how.length)
+    data = images[kept], labels[kept.to(labels.device)]
+    fit(learner, data, how.recipe, loss=loss, sampler=sampler, seed=seed, precision=precision,
+        **{"device": device} | options)  # fmt: skip
+    return start

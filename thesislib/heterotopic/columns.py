@@ -1,0 +1,124 @@
+"""What the chapter's experiments are on each data set: network, recipes, views and weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from thesislib.heterotopic.views import StrongView
+from thesislib.recipe import Recipe
+
+Options = tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One data set's column.
+
+    Attributes
+    ----------
+    stands_for : str
+        The thesis's data set; the data set itself where it is the thesis's own.
+    depth, widths : int, tuple of int
+        Of the CIFAR residual network.
+    recipe : Recipe
+        Of every training but the last: plain, joint, and self-supervision alone.
+    crt : Recipe
+        Of the classifier's fine-tuning.
+    pad : int
+        Of the view that is classified.
+    flip : bool
+        Of both views.
+    view : StrongView
+    dim : int
+        Of the specific feature.
+    options : tuple of (method, options)
+        Of self-supervised methods whose own defaults do not suit.
+    lam : tuple of (name, weight)
+        lambda of each self-supervised method, and of a variant that has its own.
+    eta : float
+    """
+
+    stands_for: str
+    depth: int
+    widths: tuple[int, ...]
+    recipe: Recipe
+    crt: Recipe
+    pad: int
+    flip: bool
+    view: StrongView
+    dim: int
+    options: tuple[tuple[str, Options], ...] = ()
+    lam: tuple[tuple[str, float], ...]
+    eta: float = 0.1
+
+
+def cifar(dataset: str, epochs: int) -> Column:
+    """ResNet-32 on CIFAR-LT with the recipe of Cao et al. 2019, whose 200 epochs are scaled to fewer.
+
+    Nothing of self-supervision is tuned on these sets: MoCo v2's temperature, weight 1 as in the released code of
+    SSD-LT, a queue that is well below the number of images.
+    """
+    recipe = Recipe(
+        epochs=epochs,
+        batch=128,
+        lr=0.1,
+        weight_decay=2e-4,
+        schedule="steps",
+        milestones=(0.8 * epochs, 0.9 * epochs),
+        factor=0.01,
+        warmup=min(5, epochs / 8),
+        per_epoch=True,
+        test_every=epochs,
+    )
+    return Column(
+        stands_for=dataset,
+        depth=32,
+        widths=(16, 32, 64),
+        recipe=recipe,
+        crt=Recipe(epochs=10, batch=128, lr=0.2, weight_decay=2e-4, schedule="cosine", per_epoch=True),
+        pad=4,
+        flip=True,
+        view=StrongView(),
+        dim=128,
+        lam=(("MoCo v2", 1.0), ("rotation", 1.0), ("SimSiam", 1.0), ("Barlow Twins", 1.0)),
+    )
+
+
+def small(stands_for: str, *, epochs: int, queue: int, lam: tuple[tuple[str, float], ...]) -> Column:
+    """ResNet-8 of three quarters the width on small pictures of characters, which must not be mirrored."""
+    return Column(
+        stands_for=stands_for,
+        depth=8,
+        widths=(12, 24, 48),
+        recipe=Recipe(
+            epochs=epochs, batch=64, lr=0.1, weight_decay=5e-4, schedule="one-cycle", test_every=epochs
+        ),
+        crt=Recipe(epochs=5, batch=64, lr=0.2, weight_decay=5e-4, schedule="cosine"),
+        pad=1,
+        flip=False,
+        view=StrongView(smallest=0.5, flip=False),
+        dim=64,
+        options=(("MoCo v2", (("queue", queue),)),),
+        lam=lam,
+    )
+
+
+THESIS = ("cifar10_lt", "cifar100_lt")
+"""Data sets of the thesis that this chapter can train on."""
+
+# lambda from Extra 5.B. Ways (iii) and (iv) share the one that is best for both together, so that Table 5.8 compares
+# like with like.
+_DIGITS = (
+    ("(ii) shared space", 0.03),
+    ("MoCo v2", 0.3),
+    ("rotation", 0.3),
+    ("SimSiam", 0.03),
+    ("Barlow Twins", 0.1),
+)
+_GLYPHS = (("MoCo v2", 0.1), ("rotation", 0.1), ("SimSiam", 0.1), ("Barlow Twins", 0.1))
+
+STAND_INS: dict[str, Column] = {
+    "digits_lt": small("cifar10_lt", epochs=20, queue=128, lam=_DIGITS),
+    "glyphs_lt": small("cifar100_lt", epochs=20, queue=256, lam=_GLYPHS),
+}
+"""Data sets that need nothing, each with what it stands for."""

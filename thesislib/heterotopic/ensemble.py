@@ -1,0 +1,190 @@
+"""Heterotopic ensembling: a classifier and self-supervision trained together, then parted (thesis, section 5.3).
+
+Two features of self-supervision are ensembled in two places. The *generic* one lies in the trunk, which both
+tasks share: gradients of both reach it, self-supervision's through the Filter. The *specific* one lies after the
+MLP; the classifier's pooled feature is held to share information with it. ::
+
+    L = L_classification + lambda * ( L_self-supervision + eta * L_mutual-information )
+
+At test nothing but trunk and classifier is left. The chapter's text was not available to us: this is a
+reconstruction from its headings and captions, and what they leave open is an argument here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from thesislib.heterotopic.mutual_information import make_bound
+from thesislib.heterotopic.self_supervision import Branch, method_named, spread
+
+
+class Terms(NamedTuple):
+    """What self-supervision adds to one step."""
+
+    ssl: Tensor
+    mi: Tensor
+    spread: Tensor
+
+
+class HeterotopicEnsemble(nn.Module):
+    """A classifier with self-supervision attached, trained with two views of each image.
+
+    Its modules are those of the classifier, not copies: whoever holds the classifier has it trained afterwards,
+    and :meth:`exported` puts it together anew.
+
+    Parameters
+    ----------
+    trunk : Module
+        Images to maps, shape (n, channels, height, width): what classification and self-supervision share.
+    classifier : Module
+        Pooled feature of the classifier's map to logits.
+    filter : Module
+        See :func:`thesislib.heterotopic.filters.make_filter`; ``nn.Identity()`` shares the classifier's space.
+    channels : int
+        Of the pooled features: of the Filter's maps, and of the map that is classified.
+    stage : Module
+        What the classifier keeps for itself between the trunk's map and pooling; nothing by default.
+    ssl : str
+        A key of :data:`thesislib.heterotopic.self_supervision.METHODS`.
+    bound : str or None
+        A key of :data:`thesislib.heterotopic.mutual_information.BOUNDS`; None leaves the specific feature out.
+    lam, eta : float
+        Weight of self-supervision, and in it of the bound; 0 or more.
+    dim : int
+        Length of the specific feature.
+    **options
+        Of the self-supervised method.
+
+    Raises
+    ------
+    ValueError
+        On an unknown method or bound, with the known ones, and on a negative weight.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> trunk, classifier = nn.Conv2d(1, 8, 3), nn.Linear(8, 2)
+    >>> joint = HeterotopicEnsemble(trunk, classifier, filter=nn.Conv2d(8, 8, 1), channels=8, queue=16)
+    >>> query, key = torch.rand(2, 4, 1, 8, 8)
+    >>> logits, terms = joint.joint(query, key)
+    >>> loss = nn.functional.cross_entropy(logits, torch.tensor([0, 1, 0, 1])) + joint.weighted(terms)
+    >>> loss.backward()
+    """
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        classifier: nn.Module,
+        *,
+        filter: nn.Module,
+        channels: int,
+        stage: nn.Module | None = None,
+        ssl: str = "MoCo v2",
+        bound: str | None = "variational Gaussian",
+        lam: float = 1.0,
+        eta: float = 0.1,
+        dim: int = 128,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        for name, weight in (("lam", lam), ("eta", eta)):
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"{name} = {weight!r}; expected a weight of 0 or more")
+        make = method_named(ssl)
+        self.lam, self.eta = lam, eta
+        self.branch = Branch(trunk, filter, make.mlp(channels, dim))
+        self.stage = nn.Identity() if stage is None else stage
+        self.classifier = classifier
+        self.method = make(self.branch, dim, **options)
+        self.bound = None if bound is None else make_bound(bound, channels, dim)
+        self.terms: Terms | None = None
+
+    def joint(self, query: Tensor, key: Tensor) -> tuple[Tensor, Terms]:
+        """Logits of the first view, and what self-supervision adds.
+
+        Parameters
+        ----------
+        query, key : Tensor, shape (n, channels, height, width)
+            Two views of the same images. The first is classified too, so it is a weak one.
+
+        Returns
+        -------
+        logits : Tensor, shape (n, classes)
+        terms : Terms
+            Of scalars; :meth:`weighted` makes them the loss's part.
+
+        Raises
+        ------
+        ValueError
+            On fewer than two images: batch normalisation of the heads and in-batch negatives need others.
+        """
+        if len(query) < 2:
+            raise ValueError(f"a batch of {len(query)}; self-supervision contrasts images, give 2 or more")
+        maps = self.branch.trunk(query)
+        g = self.stage(maps).mean((-2, -1))
+        u = self.branch.project(maps)
+        ssl = self.method(u, self.branch, key if self.method.two_views else query)
+        mi = u.new_zeros(()) if self.bound is None else self.bound(g, F.normalize(u, dim=1))
+        return self.classifier(g), Terms(ssl, mi, spread(u))
+
+    def weighted(self, terms: Terms) -> Tensor:
+        """``lambda * (L_ssl + eta * L_mi)``."""
+        return self.lam * (terms.ssl + self.eta * terms.mi)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, as :func:`thesislib.training.fit` asks for them.
+
+        In training images are pairs of views, one after the other in the channels' axis, as
+        :class:`thesislib.heterotopic.joint.Views` makes them, and ``self.terms`` keeps what :meth:`loss` adds.
+        """
+        if not self.training:
+            return self.classifier(self.stage(self.branch.trunk(images)).mean((-2, -1)))
+        query, key = images.chunk(2, 1) if self.method.two_views else (images, images)
+        logits, self.terms = self.joint(query, key)
+        return logits
+
+    def exported(self) -> nn.Sequential:
+        """Trunk and classifier, and nothing of self-supervision: images to logits."""
+        stage = () if isinstance(self.stage, nn.Identity) else (self.stage,)
+        return nn.Sequential(
+            self.branch.trunk, *stage, nn.AdaptiveAvgPool2d(1), nn.Flatten(), self.classifier
+        )
+
+
+def cut(model: nn.Sequential, size: int) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
+    """A network's body before its last stage, its last stage, and its head: the model's own modules.
+
+    Parameters
+    ----------
+    model : Sequential
+        Convolutional body; then pooling, flattening and a linear layer.
+    size : int
+        Side of the images; the last stage starts where the map last shrinks.
+
+    Raises
+    ------
+    ValueError
+        If it is not such a network.
+    """
+    body, head = model[:-3], model[-3:]
+    if len(model) < 5 or not isinstance(head[-1], nn.Linear):
+        raise ValueError("expected a Sequential that ends in pooling, Flatten and a Linear layer")
+    channels = next(m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
+    weight = head[-1].weight
+    maps, sides = torch.zeros(1, channels, size, size, device=weight.device, dtype=weight.dtype), [size]
+    training = body.training
+    with torch.no_grad():
+        for layer in body.eval():
+            maps = layer(maps)
+            sides.append(maps.shape[-1])
+    body.train(training)
+    start = max((k for k in range(len(body)) if sides[k + 1] < sides[k]), default=0)
+    if not start:
+        raise ValueError("the body never halves its map, so it has no last stage of its own")
+    return body[:start], body[start:], head

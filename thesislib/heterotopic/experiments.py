@@ -1,0 +1,336 @@
+"""The experiments behind chapter 5's figures and tables: settings in, tidy frames out.
+
+Accuracies are in percent, means over the test images' classes. ``made on`` says where a training was made.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pandas as pd
+
+from thesislib.heterotopic.filters import LAST_STAGES
+from thesislib.heterotopic.live import filter_rows, framework_rows
+from thesislib.heterotopic.observation import observed
+from thesislib.heterotopic.pool import by_shot, case, found
+from thesislib.heterotopic.projection import separation, t_sne
+from thesislib.heterotopic.runs import ensemble, features, fresh, images_of, in_turn
+from thesislib.heterotopic.settings import (
+    BASE,
+    BEFORE,
+    FILTERS,
+    GENERIC,
+    LAYERS,
+    OURS,
+    SHARED,
+    SHOTS,
+    SIDE_BY_SIDE,
+    WITHOUT,
+    Settings,
+    grids,
+)
+
+
+def fig_5_1(settings: Settings) -> pd.DataFrame:
+    """Images from features, and how far two features depend on the same pixels; last data set, first seed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Keys ``dataset``, ``feature``, ``image`` (of the test set, classes in turn); values ``overlap`` (0 to 1, see
+        :func:`thesislib.heterotopic.observation.observed`), ``label``, ``original`` and ``found`` (pixels as text, of
+        the first ``inverted`` images, else "not inverted").
+    """
+    dataset = settings.dataset[-1]
+    seeds = settings.seeds()
+    classifiers = tuple(case(settings, dataset, BASE, seed)[0] for seed in (seeds + seeds)[:2])
+    alone = case(settings, dataset, BEFORE, seeds[0])[0]
+    rows = observed(
+        dataset,
+        classifiers,
+        alone,
+        images=settings.compared,
+        inverted=settings.inverted,
+        steps=settings.steps,
+    )
+    frame = pd.DataFrame(rows).assign(dataset=dataset)
+    return _rounded(frame[["dataset", "feature", "image", "overlap", "label", "original", "found"]])
+
+
+def fig_5_2(settings: Settings) -> pd.DataFrame:
+    """The parts of the framework as they are trained here; no training.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Keys ``dataset``, ``part``; values as of :func:`thesislib.heterotopic.live.framework_rows`.
+    """
+    frames = []
+    for dataset in settings.dataset:
+        training, _ = case(settings, dataset, OURS, settings.seeds()[0])
+        data = images_of(dataset, None)
+        images, labels = data["train"][:8].float() / 255, data["train_labels"][:8]
+        model = fresh(dataset, training)
+        joint = ensemble(model, training.attached, size=images.shape[-1], seed=training.seed)
+        frames.append(framework_rows(joint, images, labels).assign(dataset=dataset))
+    frame = pd.concat(frames, ignore_index=True)
+    return frame[["dataset", *(c for c in frame.columns if c != "dataset")]]
+
+
+def fig_5_3(settings: Settings) -> pd.DataFrame:
+    """The base and the four ways to apply self-supervision.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Keys ``dataset``, ``method``, ``seed``; values ``Many``, ``Medium``, ``Few``, ``All`` (accuracy, %), ``spread``
+        (of the specific feature at the end; 0 without one), ``seconds a step``, ``made on``.
+    """
+    rows = []
+    for dataset in settings.dataset:
+        for method in settings.variants:
+            for seed in settings.seeds():
+                got = found(settings, dataset, method, seed)
+                keys = {"dataset": dataset, "method": method, "seed": seed}
+                spread = got["history"].get("spread", [0.0])[-1]
+                facts = {"spread": spread, "seconds a step": got["step"]}
+                rows.append(keys | _scores(dataset, got) | facts)
+    return _rounded(pd.DataFrame(rows))
+
+
+def fig_5_4(settings: Settings) -> pd.DataFrame:
+    """Ours with several weights of self-supervision, first data set; weight 0 is the base.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Keys ``dataset``, ``lambda``, ``seed``, ``shot``; values ``accuracy``, ``made on``.
+    """
+
+    def one(dataset: str, lam: float, seed: int) -> dict:
+        return found(settings, dataset, OURS, seed, lam=lam) if lam else found(settings, dataset, BASE, seed)
+
+    return _shots(settings, "fig-5.4", "lambda", one)
+
+
+def fig_5_5(settings: Settings) -> pd.DataFrame:
+    """With and without heterotopic ensembling.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Keys ``dataset``, ``method``, ``seed``, ``shot``; values ``accuracy``, ``made on``.
+    """
+    return _comparison(settings, "fig-5.5")
+
+
+def fig_5_6(settings: Settings) -> pd.DataFrame:
+    """Test images in the plane of t-SNE, first data set; and how far their features keep classes apart.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Keys ``dataset``, ``method``, ``seed``, ``image`` (classes in turn); values ``x``, ``y``, ``label``,
+        ``silhouette`` and ``knn`` (0 or 1), both of the feature itself.
+    """
+    dataset, frames = settings.dataset[0], []
+    labels = images_of(dataset, None)["test_labels"]
+    chosen = in_turn(labels, settings.tsne_images)
+    for method in (BASE, OURS):
+        for seed in settings.seeds():
+            made = features(dataset, case(settings, dataset, method, seed)[0], len(chosen)).astype(float)
+            x, y = t_sne(made).T
+            facts = {"image": range(len(chosen)), "x": x, "y": y, "label": labels[chosen]}
+            frame = pd.DataFrame(facts | separation(made, labels[chosen].numpy()))
+            frames.append(frame.assign(dataset=dataset, method=method, seed=seed))
+    keys = ["dataset", "method", "seed", "image"]
+    return _rounded(pd.concat(frames)[[*keys, "x", "y", "label", "silhouette", "knn"]], digits=4)
+
+
+def fig_5_7(settings: Settings) -> pd.DataFrame:
+    """Reliability diagrams in 15 bins of confidence.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Keys ``dataset``, ``method``, ``seed``, ``bin`` (from 0); values ``confidence`` (mean, 0 to 1), ``gap``
+        (accuracy less confidence), ``share`` (of the test images), ``ECE 10``, ``ECE 15``, ``ECE 20`` (of the
+        whole, by number of bins), ``accuracy`` (%, of the whole).
+    """
+    frames = []
+    for dataset in settings.dataset:
+        for method in (BASE, OURS):
+            for seed in settings.seeds():
+                got = found(settings, dataset, method, seed)
+                confidence, gap, share = got["reliability"]
+                facts = {"bin": range(len(gap)), "confidence": confidence, "gap": gap, "share": share}
+                facts |= {f"ECE {bins}": value for bins, value in got["ECE"].items()}
+                frame = pd.DataFrame(facts | {"accuracy": by_shot(dataset, got["by class"])["All"]})
+                frames.append(frame.assign(dataset=dataset, method=method, seed=seed))
+    frame = pd.concat(frames, ignore_index=True)
+    keys = ["dataset", "method", "seed", "bin"]
+    return _rounded(frame[[*keys, *(c for c in frame.columns if c not in keys)]], digits=4)
+
+
+def tab_5_1(settings: Settings) -> pd.DataFrame:
+    """The Filter on ResNet-32, in each preset.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Keys ``backbone``, ``preset``, ``layer``; values as of :func:`thesislib.heterotopic.live.filter_rows`.
+    """
+    return _layers("tab-5.1")
+
+
+def tab_5_2(settings: Settings) -> pd.DataFrame:
+    """The Filter on ResNet-10; as :func:`tab_5_1`."""
+    return _layers("tab-5.2")
+
+
+def tab_5_3(settings: Settings) -> pd.DataFrame:
+    """The Filter for ResNet-50 and ResNet-152; as :func:`tab_5_1`."""
+    return _layers("tab-5.3")
+
+
+def tab_5_4(settings: Settings) -> pd.DataFrame:
+    """The comparison in place of Places-LT, last data set; as :func:`tab_5_5`."""
+    return _comparison(settings, "tab-5.4")
+
+
+def tab_5_5(settings: Settings) -> pd.DataFrame:
+    """The comparison.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Keys ``dataset``, ``method``, ``seed``, ``shot``; values ``accuracy``, ``made on``.
+    """
+    return _comparison(settings, "tab-5.5")
+
+
+def tab_5_6(settings: Settings) -> pd.DataFrame:
+    """The comparison in place of ImageNet-LT with ResNet-50, last data set; as :func:`tab_5_5`."""
+    return _comparison(settings, "tab-5.6")
+
+
+def tab_5_7(settings: Settings) -> pd.DataFrame:
+    """The comparison in place of ImageNet-LT with ResNet-10, last data set; as :func:`tab_5_5`."""
+    return _comparison(settings, "tab-5.7")
+
+
+def tab_5_8(settings: Settings) -> pd.DataFrame:
+    """Without and with the constraint on the specific feature, by its bound.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Keys ``dataset``, ``bound``, ``seed``; values ``Many``, ``Medium``, ``Few``, ``All`` (accuracy, %), ``made on``.
+    """
+
+    def one(dataset: str, bound: str, seed: int) -> dict:
+        if bound == WITHOUT:
+            return found(settings, dataset, GENERIC, seed)
+        return found(settings, dataset, OURS, seed, bound=bound)
+
+    return _wide(settings, "tab-5.8", "bound", one)
+
+
+def tab_5_9(settings: Settings) -> pd.DataFrame:
+    """Self-supervised methods in the framework, and two baselines: none, and one for initialisation only.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Keys ``dataset``, ``method``, ``seed``; values as of :func:`tab_5_8`.
+    """
+
+    def one(dataset: str, method: str, seed: int) -> dict:
+        if method in (BASE, BEFORE):
+            return found(settings, dataset, method, seed)
+        return found(settings, dataset, OURS, seed, ssl=method)
+
+    return _wide(settings, "tab-5.9", "method", one)
+
+
+def side_by_side(settings: Settings) -> pd.DataFrame:
+    """This chapter's rows of Extra 5.A, first data set; as :func:`tab_5_5`.
+
+    Those of the dual-phase method are another room's: whoever may import both puts them together.
+    """
+    dataset, rows = settings.dataset[0], []
+    for method in (m for m in SIDE_BY_SIDE if m != "Dual-phase"):
+        for seed in settings.seeds():
+            keys = {"dataset": dataset, "method": method, "seed": seed}
+            rows.append(keys | _scores(dataset, found(settings, dataset, method, seed)))
+    return _rounded(_by_shot(pd.DataFrame(rows), "method"))
+
+
+def extra_5_b(settings: Settings) -> pd.DataFrame:
+    """The search for lambda, first data set: by one rule, the same candidates for every method.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Keys ``dataset``, ``method`` (a variant, or ours with a self-supervised method), ``lambda``, ``seed``; values
+        ``All`` (accuracy, %), ``seconds`` of the training.
+    """
+    (dataset,), rows = grids(settings)["extra-5.B"]["dataset"], []
+    for method in grids(settings)["extra-5.B"]["method"]:
+        variant, changes = (method, {}) if method in (SHARED, GENERIC) else (OURS, {"ssl": method})
+        for lam in settings.search_lam:
+            for seed in settings.search_seeds():
+                got = found(settings, dataset, variant, seed, lam=lam, **changes)
+                keys = {"dataset": dataset, "method": method, "lambda": lam, "seed": seed}
+                facts = {"seconds": sum(got["history"]["seconds"])}
+                rows.append(keys | {"All": by_shot(dataset, got["by class"])["All"]} | facts)
+    return _rounded(pd.DataFrame(rows))
+
+
+def _layers(identity: str) -> pd.DataFrame:
+    frames = [
+        filter_rows(preset, LAST_STAGES[backbone]).assign(backbone=backbone, preset=preset)
+        for backbone in LAYERS[identity]
+        for preset in FILTERS
+    ]
+    frame = pd.concat(frames, ignore_index=True)
+    values = ["operation", "output channels", "output size", "parameters"]
+    return frame[["backbone", "preset", "layer", *values]]
+
+
+def _comparison(settings: Settings, identity: str) -> pd.DataFrame:
+    return _shots(settings, identity, "method", lambda d, m, s: found(settings, d, m, s))
+
+
+def _shots(settings: Settings, identity: str, name: str, one: Callable[..., dict]) -> pd.DataFrame:
+    """One row a data set, value of `name`, seed and group of classes."""
+    return _by_shot(_wide(settings, identity, name, one), name)
+
+
+def _by_shot(wide: pd.DataFrame, name: str) -> pd.DataFrame:
+    keys = ["dataset", name, "seed", "made on"]
+    frame = wide.melt(keys, list(SHOTS), var_name="shot", value_name="accuracy")
+    return frame[["dataset", name, "seed", "shot", "accuracy", "made on"]]
+
+
+def _wide(settings: Settings, identity: str, name: str, one: Callable[..., dict]) -> pd.DataFrame:
+    """One row a data set, value of `name` and seed."""
+    grid, rows = grids(settings)[identity], []
+    for block in grid if isinstance(grid, list) else [grid]:
+        for dataset, value, seed in itertools.product(block["dataset"], block[name], block["seed"]):
+            got = one(dataset, value, seed)
+            rows.append({"dataset": dataset, name: value, "seed": seed} | _scores(dataset, got))
+    return _rounded(pd.DataFrame(rows))
+
+
+def _scores(dataset: str, got: dict) -> dict:
+    return by_shot(dataset, got["by class"]) | {"made on": got["made on"]}
+
+
+def _rounded(frame: pd.DataFrame, digits: int = 6) -> pd.DataFrame:
+    """Measurements to a few significant digits: what a file keeps."""
+    for name in frame.columns:
+        if frame[name].dtype.kind == "f" and name != "lambda":
+            frame[name] = [float(f"{value:.{digits}g}") for value in frame[name]]
+    return frame

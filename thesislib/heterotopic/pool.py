@@ -1,0 +1,94 @@
+"""From a chapter's settings to its trainings: what each method's name means, and what it scored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from thesislib.datasets.longtail import TAILS
+from thesislib.heterotopic.runs import SelfSupervision, Training, images_of, measured
+from thesislib.heterotopic.settings import (
+    BASE,
+    BEFORE,
+    GENERIC,
+    OURS,
+    OURS_CRT,
+    SHARED,
+    Settings,
+)
+from thesislib.longtail import SHOTS, balanced_accuracy, shot_groups
+from thesislib.recipe import Recipe
+
+PLAIN = (BASE, "cRT", "Balanced softmax")
+FINISHED = ("cRT", OURS_CRT)
+
+
+def case(
+    settings: Settings, dataset: str, method: str, seed: int, **changes: Any
+) -> tuple[Training, Recipe | None]:
+    """What a method is on a data set: its training, and the recipe of cRT if the classifier is fine-tuned.
+
+    Parameters
+    ----------
+    settings : Settings
+    dataset : str
+    method : str
+        One of ``METHODS`` or ``VARIANTS`` of the settings.
+    seed : int
+    **changes
+        Fields of :class:`SelfSupervision` to change; options and weight follow the method of ``ssl``. What a
+        variant does without stays away.
+    """
+    column = settings.column(dataset)
+    training = Training(
+        ratio=None,
+        depth=column.depth,
+        widths=column.widths,
+        recipe=column.recipe,
+        pad=column.pad,
+        flip=column.flip,
+        loss="Balanced softmax" if method == "Balanced softmax" else "CE",
+        seed=seed,
+        device=settings.device,
+        precision=settings.precision,
+    )
+    finish = column.crt if method in FINISHED else None
+    if method in PLAIN:
+        return training, finish
+    ssl = changes.get("ssl", settings.ssl)
+    attached = SelfSupervision(
+        ssl=ssl,
+        options=dict(column.options).get(ssl, ()),
+        filter=settings.filter,
+        bound=settings.bound,
+        lam=settings.weight(dataset, method, ssl),
+        eta=column.eta if settings.eta is None else settings.eta,
+        dim=column.dim,
+        view=column.view,
+    )
+    # What a variant does without goes last: nothing may bring it back.
+    lacks: dict[str, Any] = {
+        BEFORE: {"filter": "", "bound": None, "lam": 1.0, "eta": 0.0, "before": True},
+        SHARED: {"filter": "", "bound": None, "eta": 0.0},
+        GENERIC: {"bound": None, "eta": 0.0},
+        OURS: {},
+        OURS_CRT: {},
+    }[method]
+    return replace(training, attached=replace(attached, **changes | lacks)), finish
+
+
+def found(settings: Settings, dataset: str, method: str, seed: int, **changes: Any) -> dict:
+    """Measurements of a method, see :func:`thesislib.heterotopic.runs.measured`."""
+    training, finish = case(settings, dataset, method, seed, **changes)
+    return measured(dataset, training, finish)
+
+
+def by_shot(dataset: str, by_class: list[float]) -> dict[str, float]:
+    """Accuracy in percent of Many, Medium and Few classes and of all."""
+    tail, counts = TAILS[dataset], images_of(dataset, None)["counts"].tolist()
+    groups = shot_groups(counts, tail.many, tail.few)
+    accuracies = np.array(by_class)
+    rows = {name: 100 * balanced_accuracy(accuracies, groups[name]) for name in SHOTS}
+    return rows | {"All": 100 * balanced_accuracy(accuracies)}

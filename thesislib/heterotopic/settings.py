@@ -1,0 +1,185 @@
+"""Settings of chapter 5 and its three profiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from thesislib import settings
+from thesislib.heterotopic.columns import STAND_INS, THESIS, Column, cifar
+from thesislib.settings import ChapterSettings, setting
+
+OURS_TO_CHOOSE = "choice of this book"
+RECON = "reconstruction"
+
+BASE, OURS, OURS_CRT = "CE", "Ours", "Ours†"
+SHARED, GENERIC, BEFORE = "(ii) shared space", "(iii) generic feature", "(i) initialisation"
+VARIANTS = (BASE, BEFORE, SHARED, GENERIC, OURS)
+"""Of figure 5.3; ours is (iv), generic and specific feature. CE is the base, without self-supervision."""
+METHODS = (BASE, "Balanced softmax", "cRT", BEFORE, OURS, OURS_CRT)
+"""Rows of the comparisons; (i) is what the literature calls SSP, ours† has a classifier fine-tuned by cRT."""
+SIDE_BY_SIDE = (BASE, "cRT", "Dual-phase", OURS, OURS_CRT)
+"""Rows of Extra 5.A."""
+SHOTS = ("Many", "Medium", "Few", "All")
+SSL = ("MoCo v2", "rotation", "SimSiam", "Barlow Twins")
+FILTERS = ("residual block", "private stage", "plain convolutions")
+BOUNDS = ("variational Gaussian", "InfoNCE", "CLUB")
+WITHOUT = "without"
+# Spelled out, not imported: the methods are no business of the settings. A test keeps the two together.
+FEATURES = ("classifier, pooled", "self-supervision, pooled", "self-supervision, after the MLP")
+PARTS = ("trunk", "classifier", "Filter", "MLP", "self-supervised method", "bound")
+LAYERS = {
+    "tab-5.1": ("ResNet-32",),
+    "tab-5.2": ("ResNet-10",),
+    "tab-5.3": ("ResNet-50", "ResNet-152"),
+}
+"""Backbones whose Filter each table shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(ChapterSettings):
+    """Settings of the experiments on self-supervision. What differs between data sets is in
+    :mod:`thesislib.heterotopic.columns`."""
+
+    dataset: tuple[str, ...] = setting(
+        tuple(STAND_INS),
+        choices=(*STAND_INS, *THESIS),
+        source="thesis: CIFAR-10-LT, CIFAR-100-LT, ImageNet-LT, Places-LT",
+    )
+    device: str = setting("cpu", choices=("cpu", "cuda"))
+    precision: str = setting("float32", choices=("float32", "bf16"))
+    variants: tuple[str, ...] = setting(VARIANTS, choices=VARIANTS, source="figure 5.3")
+    methods: tuple[str, ...] = setting(
+        METHODS, choices=METHODS, source="tables 5.4 to 5.7; " + OURS_TO_CHOOSE
+    )
+    ssl: str = setting("MoCo v2", choices=SSL, source=RECON + ": section 5.3.3 names one")
+    filter: str = setting("residual block", choices=FILTERS, source=RECON + ": tables 5.1 to 5.3")
+    bound: str = setting("variational Gaussian", choices=BOUNDS, source=RECON + ": section 5.3.2.2")
+    lam: float | None = setting(
+        None, low=0, symbol=r"\lambda", source=RECON + "; None: the data set's, from Extra 5.B"
+    )
+    eta: float | None = setting(None, low=0, symbol=r"\eta", source=RECON + "; None: the data set's")
+    epochs: int = setting(40, low=1, unit="epochs", source="on CIFAR; published: 200")
+    sweep_lam: tuple[float, ...] = setting(
+        (0.1, 0.3, 1.0, 3.0), low=0, symbol=r"\lambda", source="figure 5.4; " + OURS_TO_CHOOSE
+    )
+    bounds: tuple[str, ...] = setting(BOUNDS, choices=BOUNDS, source="table 5.8; " + OURS_TO_CHOOSE)
+    ssl_methods: tuple[str, ...] = setting(SSL, choices=SSL, source="table 5.9; " + OURS_TO_CHOOSE)
+    searched: int = setting(2, low=1, unit="seeds", source="extra 5.B; none of them is reported")
+    search_lam: tuple[float, ...] = setting(
+        (0.03, 0.1, 0.3), low=0, symbol=r"\lambda", source="extra 5.B; " + OURS_TO_CHOOSE
+    )
+    tsne_images: int = setting(355, low=60, unit="images", source="figure 5.6; " + OURS_TO_CHOOSE)
+    inverted: int = setting(3, low=1, unit="images", source="figure 5.1; " + OURS_TO_CHOOSE)
+    steps: int = setting(300, low=1, unit="steps of Adam", source="figure 5.1; published: 3000")
+    compared: int = setting(60, low=1, unit="images", source="figure 5.1, overlap; " + OURS_TO_CHOOSE)
+
+    def column(self, dataset: str) -> Column:
+        """The column of a data set."""
+        column = STAND_INS[dataset] if dataset in STAND_INS else cifar(dataset, self.epochs)
+        if self.profile != "smoke":
+            return column
+        return replace(
+            column, recipe=replace(column.recipe, epochs=2, test_every=2), crt=replace(column.crt, epochs=1)
+        )
+
+    def weight(self, dataset: str, method: str, ssl: str) -> float:
+        """lambda of a variant, or of the self-supervised method in it."""
+        if self.lam is not None:
+            return self.lam
+        known = dict(self.column(dataset).lam)
+        return known.get(method, known[ssl])
+
+    def search_seeds(self) -> tuple[int, ...]:
+        """Seeds of the search: those of another root."""
+        return replace(self, seed=self.seed + 1_000_003, repeats=self.searched).seeds()
+
+
+PROFILES: dict[str, Settings] = {
+    "smoke": Settings(
+        profile="smoke",
+        dataset=("digits_lt",),
+        repeats=2,
+        sweep_lam=(1.0,),
+        bounds=("variational Gaussian",),
+        ssl_methods=("MoCo v2", "rotation"),
+        searched=1,
+        search_lam=(1.0,),
+        tsne_images=60,
+        inverted=1,
+        steps=5,
+        compared=4,
+    ),
+    "laptop": Settings(profile="laptop"),
+    "paper": Settings(
+        profile="paper",
+        dataset=("cifar10_lt", "cifar100_lt"),
+        precision="bf16",
+        tsne_images=500,
+        steps=3000,
+    ),
+}
+
+SHARDED = ("methods", "variants")
+"""What tells the shards of one long run apart."""
+
+REPLAY: dict[str, Any] = {"repeats": 1}
+"""What a replay of the first items of a recorded run overrides."""
+
+
+def resolve(profile: str, **overrides: Any) -> Settings:
+    """The settings of one run; arguments as in :func:`thesislib.settings.resolve`."""
+    return settings.resolve(PROFILES, profile, **overrides)
+
+
+def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tuple]]]:
+    """Key columns of each artefact's frame and their values; a list holds blocks whose union the rows are."""
+    seeds, names = settings.seeds(), settings.dataset
+    first, last = names[:1], names[-1:]
+    both = (BASE, OURS)
+
+    def table(datasets: tuple[str, ...]) -> dict[str, tuple]:
+        return {"dataset": datasets, "method": settings.methods, "seed": seeds, "shot": SHOTS}
+
+    return {
+        "fig-5.1": {"dataset": last, "feature": FEATURES, "image": tuple(range(settings.compared))},
+        "fig-5.2": {"dataset": names, "part": PARTS},
+        "fig-5.3": {"dataset": names, "method": settings.variants, "seed": seeds},
+        "fig-5.4": {"dataset": first, "lambda": (0.0, *settings.sweep_lam), "seed": seeds, "shot": SHOTS},
+        "fig-5.5": {"dataset": names, "method": both, "seed": seeds, "shot": SHOTS},
+        "fig-5.6": {
+            "dataset": first,
+            "method": both,
+            "seed": seeds,
+            "image": tuple(range(settings.tsne_images)),
+        },
+        "fig-5.7": {"dataset": names, "method": both, "seed": seeds, "bin": tuple(range(15))},
+        **{
+            identity: [
+                {"backbone": (b,), "preset": (p,), "layer": tuple(range(1, count + 1))}
+                for b in backbones
+                for p, count in zip(FILTERS, COUNTS[b], strict=True)
+            ]
+            for identity, backbones in LAYERS.items()
+        },
+        "tab-5.4": table(last),
+        "tab-5.5": table(names),
+        "tab-5.6": table(last),
+        "tab-5.7": table(last),
+        "tab-5.8": [
+            {"dataset": (d,), "bound": (WITHOUT, *bounds), "seed": seeds}
+            for d, bounds in zip(names, (settings.bounds, *[(settings.bound,)] * len(names)), strict=False)
+        ],
+        "tab-5.9": {"dataset": first, "method": (BASE, BEFORE, *settings.ssl_methods), "seed": seeds},
+        "extra-5.A": {"dataset": first, "method": SIDE_BY_SIDE, "seed": seeds, "shot": SHOTS},
+        "extra-5.B": {
+            "dataset": first,
+            "method": (SHARED, GENERIC, *settings.ssl_methods),
+            "lambda": settings.search_lam,
+            "seed": settings.search_seeds(),
+        },
+    }
+
+
+COUNTS = {"ResNet-32": (2, 11, 2), "ResNet-10": (2, 3, 2), "ResNet-50": (3, 10, 3), "ResNet-152": (3, 10, 3)}
+"""Rows that each preset's table has; a test compares them with the modules."""

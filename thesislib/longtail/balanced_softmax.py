@@ -1,0 +1,44 @@
+"""Balanced softmax (Ren et al. 2020) and logit adjustment (Menon et al. 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def log_prior(counts: Sequence[int], device: str | torch.device | None = None) -> Tensor:
+    """Logarithm of each class's share of the training images, float32, shape (classes,).
+
+    Raises
+    ------
+    ValueError
+        If a class has no image.
+    """
+    n = torch.as_tensor(counts, dtype=torch.double)
+    if n.min() < 1:
+        raise ValueError(f"class {int(n.argmin())} has no training image; its prior would be 0")
+    return (n / n.sum()).log().float().to(device)
+
+
+def balanced_softmax_loss(logits: Tensor, labels: Tensor, prior: Tensor, tau: float = 1.0) -> Tensor:
+    r"""Cross-entropy of :math:`z + \tau \log \pi`: the softmax of the training distribution.
+
+    With ``tau = 1`` this is balanced softmax, since :math:`\log n` and :math:`\log \pi` differ by a constant;
+    with another value the loss of logit adjustment. At test time the logits are used as they are.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (n, classes)
+    labels : Tensor of int64, shape (n,)
+    prior : Tensor, shape (classes,)
+        As :func:`log_prior` gives it.
+    """
+    return F.cross_entropy(logits + tau * prior, labels)
+
+
+def adjusted_logits(logits: Tensor, prior: Tensor, tau: float = 1.0) -> Tensor:
+    r"""Post-hoc logit adjustment of a model trained by cross-entropy: :math:`z - \tau \log \pi`."""
+    return logits - tau * prior.to(logits)

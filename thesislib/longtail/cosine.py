@@ -1,0 +1,28 @@
+"""The cosine classifier, which sees directions only."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class CosineClassifier(nn.Module):
+    r"""Logits :math:`s \cos(w_c, x)`, without bias.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    scale : float
+        :math:`s`; 1 for :class:`~thesislib.longtail.ldam.LDAM`, which scales by itself.
+    """
+
+    def __init__(self, in_features: int, out_features: int, scale: float = 1.0) -> None:
+        super().__init__()
+        self.in_features, self.out_features, self.scale = in_features, out_features, scale
+        # Uniform, as LDAM's; only the directions matter.
+        self.weight = nn.Parameter(torch.empty(out_features, in_features).uniform_(-1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):  # scaled by 30, a cosine in bf16 is off by a tenth
+            return self.scale * F.linear(F.normalize(x.float(), dim=1), F.normalize(self.weight, dim=1))

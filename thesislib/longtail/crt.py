@@ -1,0 +1,44 @@
+"""Classifier re-training on frozen features: cRT (Kang et al. 2020)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from thesislib.longtail.frozen import Frozen
+from thesislib.longtail.samplers import class_aware_sampler
+from thesislib.recipe import Recipe
+from thesislib.training import fit, seeded
+
+CRT = Recipe(epochs=10, batch=128, lr=0.2, weight_decay=5e-4, schedule="cosine", per_epoch=True)
+"""The published second stage (ImageNet-LT with batch 512; 30 epochs on iNaturalist, lr 0.1 on Places-LT)."""
+
+
+def crt(
+    model: nn.Sequential, train: tuple[Tensor, Tensor], recipe: Recipe = CRT, *, seed: int = 0, **options: Any
+) -> nn.Sequential:
+    """A new linear classifier on a model's frozen features, trained with class-aware sampling.
+
+    Parameters
+    ----------
+    model : Sequential
+        Trained; ``model[:-1]`` makes the features. It is left as it is.
+    train : (images, labels)
+    recipe : Recipe
+    seed : int
+        Of weights and order.
+    **options
+        Of :func:`thesislib.training.fit`.
+
+    Returns
+    -------
+    Sequential
+        Frozen features and the new classifier, in evaluation mode.
+    """
+    head = model[-1]
+    device = next(model.parameters()).device
+    fresh = seeded(seed, lambda: nn.Linear(head.in_features, head.out_features)).to(device)
+    made = nn.Sequential(Frozen(model[:-1]), fresh)
+    fit(made, train, recipe, sampler=class_aware_sampler(train[1]), seed=seed, **{"device": device} | options)
+    return made

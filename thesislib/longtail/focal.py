@@ -1,0 +1,31 @@
+"""Focal loss (Lin et al. 2017)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def focal_loss(logits: Tensor, labels: Tensor, gamma: float = 1.0, weights: Tensor | None = None) -> Tensor:
+    r"""Mean of :math:`(1-p_y)^\gamma \cdot -\log p_y`.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (n, classes)
+    labels : Tensor of int64, shape (n,)
+    gamma : float
+        0 or more; 0 is cross-entropy. 1 is what the long-tailed literature uses (LDAM, class-balanced loss).
+    weights : Tensor, shape (classes,), optional
+        Factors by class (those of :func:`~thesislib.longtail.class_balanced.class_balanced_weights` make
+        class-balanced focal loss); the mean is over images, not over weights.
+
+    Raises
+    ------
+    ValueError
+        If `gamma` is negative.
+    """
+    if not gamma >= 0:
+        raise ValueError(f"gamma = {gamma!r}; expected 0 or more")
+    log_p = F.log_softmax(logits, 1).gather(1, labels[:, None])[:, 0]
+    loss = -((1 - log_p.exp()) ** gamma) * log_p
+    return (loss if weights is None else loss * weights.to(loss)[labels]).mean()

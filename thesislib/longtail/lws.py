@@ -1,0 +1,47 @@
+"""Learnable weight scaling: LWS (Kang et al. 2020)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from thesislib.longtail.crt import CRT
+from thesislib.longtail.frozen import Frozen
+from thesislib.longtail.samplers import class_aware_sampler
+from thesislib.recipe import Recipe
+from thesislib.training import fit
+
+LWS = dataclasses.replace(CRT, epochs=5)
+"""The published second stage: half as long as cRT's."""
+
+
+class ClassScale(nn.Module):
+    """One factor a class on its logit, 1 at first; it scales the class's weights and its bias alike."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(classes))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return self.scale * logits
+
+
+def lws(
+    model: nn.Sequential, train: tuple[Tensor, Tensor], recipe: Recipe = LWS, *, seed: int = 0, **options: Any
+) -> nn.Sequential:
+    """Learn the length of each class's weights on frozen features *and* directions, with class-aware sampling.
+
+    Arguments as for :func:`thesislib.longtail.crt.crt`.
+
+    Returns
+    -------
+    Sequential
+        The frozen model and its scales, in evaluation mode.
+    """
+    device = next(model.parameters()).device
+    made = nn.Sequential(Frozen(model), ClassScale(model[-1].out_features).to(device))
+    fit(made, train, recipe, sampler=class_aware_sampler(train[1]), seed=seed, **{"device": device} | options)
+    return made

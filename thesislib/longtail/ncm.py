@@ -1,0 +1,58 @@
+"""Nearest class mean (Kang et al. 2020)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from thesislib.prediction import predict
+
+
+class NearestMean(nn.Module):
+    """Logits are negative squared distances to class means, after centring and normalising features.
+
+    Parameters
+    ----------
+    features : Tensor, shape (n, d)
+        Of the training images.
+    labels : Tensor of int64, shape (n,)
+    classes : int
+
+    Raises
+    ------
+    ValueError
+        If a class has no image.
+    """
+
+    def __init__(self, features: Tensor, labels: Tensor, classes: int) -> None:
+        super().__init__()
+        count = torch.bincount(labels, minlength=classes)
+        if (empty := (count == 0).nonzero()[:, 0]).numel():
+            raise ValueError(f"class {empty[0].item()} has no training image, hence no mean")
+        self.register_buffer("centre", features.mean(0))
+        unit = F.normalize(features - self.centre, dim=1)
+        sums = torch.zeros(classes, features.shape[1], device=features.device).index_add_(0, labels, unit)
+        self.register_buffer("means", sums / count[:, None])
+
+    def forward(self, features: Tensor) -> Tensor:
+        return -torch.cdist(F.normalize(features - self.centre, dim=1), self.means).square()
+
+
+def ncm(model: nn.Sequential, train: tuple[Tensor, Tensor], **options: str) -> nn.Sequential:
+    """A model with its classifier replaced by nearest class means of its own features.
+
+    Parameters
+    ----------
+    model : Sequential
+        Trained; its features are shared, not copied.
+    train : (images, labels)
+        Used without augmentation, in evaluation mode.
+    **options
+        Of :func:`thesislib.prediction.predict`.
+    """
+    images, labels = train
+    features = predict(model[:-1], images, **options)
+    return nn.Sequential(
+        *model[:-1], NearestMean(features, labels.to(features.device), model[-1].out_features)
+    ).eval()

@@ -1,0 +1,55 @@
+"""Many-, medium- and few-shot classes: the groups by which long-tailed results are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+SHOTS = ("Many", "Medium", "Few")
+
+
+def shot_groups(counts: Sequence[int], many: int = 100, few: int = 20) -> dict[str, np.ndarray]:
+    """Classes of each group by their training images.
+
+    Many has more than `many`, Few fewer than `few`, Medium the rest: the strict rule of the released code of
+    Liu et al. 2019 and Kang et al. 2020. Groups may be empty (CIFAR-LT of ratio 20 has no Few).
+
+    Parameters
+    ----------
+    counts : sequence of int, shape (classes,)
+    many, few : int
+
+    Returns
+    -------
+    dict of str to array of bool, shape (classes,)
+        ``"Many"``, ``"Medium"``, ``"Few"``; every class is in one of them.
+
+    Raises
+    ------
+    ValueError
+        If `few` exceeds ``many + 1`` or a count is below 1.
+    """
+    n = np.asarray(counts)
+    if n.ndim != 1 or not len(n) or n.min() < 1:
+        low = n.min() if n.size else "none"
+        raise ValueError(f"counts of shape {n.shape} with least {low}; expected one a class, each at least 1")
+    if few > many + 1:
+        raise ValueError(f"few = {few} and many = {many} overlap; expected few <= many + 1")
+    return dict(zip(SHOTS, (n > many, (n >= few) & (n <= many), n < few), strict=True))
+
+
+def head_classes(counts: Sequence[int], more_than: float) -> np.ndarray:
+    """Numbers of the classes with more than so many training images, largest first, ties by number.
+
+    Raises
+    ------
+    ValueError
+        If none has.
+    """
+    n = np.asarray(counts)
+    order = np.lexsort((np.arange(len(n)), -n))
+    head = order[n[order] > more_than]
+    if not len(head):
+        raise ValueError(f"no class has more than {more_than:g} training images; the largest has {n.max()}")
+    return head

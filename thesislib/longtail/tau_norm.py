@@ -1,0 +1,39 @@
+"""Classifiers whose weights are brought towards one length: tau-normalisation (Kang et al. 2020)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+TAUS = tuple(k / 10 for k in range(21))
+"""The published grid, from which tau is chosen on validation data."""
+
+
+def tau_norm(model: nn.Sequential, tau: float) -> nn.Sequential:
+    r"""A model with the classifier :math:`w_c / \lVert w_c \rVert^\tau`, **without bias**.
+
+    The features are shared with the model, not copied.
+
+    Parameters
+    ----------
+    model : Sequential
+        Trained; ``model[-1]`` is its linear classifier.
+    tau : float
+        0 leaves the weights, 1 makes them all of length 1.
+
+    Raises
+    ------
+    ValueError
+        If the classifier is none with rows of weights, or one of them is zero.
+    """
+    head = model[-1]
+    if not isinstance(head, nn.Linear):
+        raise ValueError(f"the last layer is {type(head).__name__}; expected Linear")
+    weight = head.weight.detach()
+    norms = weight.norm(dim=1, keepdim=True)
+    if not (norms > 0).all():
+        raise ValueError(f"class {int(norms.argmin())} has weights of length 0, which cannot be normalised")
+    scaled = nn.Linear(head.in_features, head.out_features, bias=False, device=weight.device)
+    with torch.no_grad():
+        scaled.weight.copy_(weight / norms**tau)
+    return nn.Sequential(*model[:-1], scaled).eval()
