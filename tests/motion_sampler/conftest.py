@@ -45,7 +45,9 @@ def motion_maps(n, maps=2, seed=0):
 
 def image_model():
     torch.manual_seed(3)
-    return nn.Sequential(nn.Conv2d(3, 5, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(45, 7)).double().eval()
+    return (
+        nn.Sequential(nn.Conv2d(3, 5, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(45, 7)).double().eval()
+    )
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,9 @@ def test_a_linear_loss_is_measured_exactly():
     r = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     unit = r / r.pow(2).sum((1, 3, 4), keepdim=True).sqrt()
     for eps in (1e-3, 0.1):
-        attack = MESampler(noise=NoiseSampler("multi-noise"), loss="cross_entropy", eps=eps, delta=0.2, prior_lr=0.3)
+        attack = MESampler(
+            noise=NoiseSampler("multi-noise"), loss="cross_entropy", eps=eps, delta=0.2, prior_lr=0.3
+        )
         prior = attack.improved(run, clips, torch.zeros_like(r), r, torch.tensor([0]))
         torch.testing.assert_close(prior, 0.3 * (2 * (a * unit).sum() / 0.2) * r, rtol=1e-6, atol=1e-9)
 
@@ -134,7 +136,9 @@ def released(model, clip, label, maps, *, period, h, kappa, eps, delta, eta, mos
 
 def test_me_sampler_is_the_released_loop(room, make):
     maps = make.maps(9, maps=3)
-    attack = MESampler(maps, NoiseSampler(period=4), kappa=0.1, step=0.03, eps=0.02, prior_lr=1.0, max_steps=40)
+    attack = MESampler(
+        maps, NoiseSampler(period=4), kappa=0.1, step=0.03, eps=0.02, prior_lr=1.0, max_steps=40
+    )
     result = attack(Victim(room.model), room.images, room.goal, seed=3)
     assert result.success.any()
     for i in range(8):
@@ -224,13 +228,17 @@ def test_vbad_is_its_loop(room, make):
             weights = [draw((1, 4, 4, 4)) for _ in range(4)]
             samples = [w * sign for w in weights for sign in (1, -1)]
             big = lambda w: w.repeat_interleave(2, 2).repeat_interleave(2, 3)  # noqa: E731
-            losses = [flicker_of(room.model, (x + 1e-3 * big(w) * direction)[None], label)[0] for w in samples]
+            losses = [
+                flicker_of(room.model, (x + 1e-3 * big(w) * direction)[None], label)[0] for w in samples
+            ]
             ranks = (rankdata(losses, method="ordinal") - 1) / 7
             estimate = sum(r * w for r, w in zip(ranks, samples, strict=True))
             x = clipped(x - 0.03 * big(estimate.sign()) * direction, clean, 0.1)
             yield x
 
-    check_against(VBAD(image_model, split=4, samples=4, step=0.03, loss="flicker", kappa=0.1, max_steps=15), room, loop)
+    check_against(
+        VBAD(image_model, split=4, samples=4, step=0.03, loss="flicker", kappa=0.1, max_steps=15), room, loop
+    )
 
 
 class RandomDirections(VBAD):
@@ -247,7 +255,9 @@ def test_vbad_with_random_directions_and_one_pixel_patches_is_nes():
     clips = torch.full((copies, *SHAPE), 0.5, dtype=torch.float64)[:, :1]  # one channel: a patch is one pixel
     a = a[:1]
     model = victim.model
-    grey = Victim(lambda x: model(torch.cat((x, torch.full_like(x, 0.5), torch.full_like(x, 0.5)), 1)), "probabilities")
+    grey = Victim(
+        lambda x: model(torch.cat((x, torch.full_like(x, 0.5), torch.full_like(x, 0.5)), 1)), "probabilities"
+    )
     run = Attempt(grey, clips, Goal(torch.zeros(copies, dtype=torch.int64)), objective=cross_entropy)
     every = torch.arange(copies)
     attack = RandomDirections(None, split=4, samples=20, sigma=0.01, ranks=False, loss="cross_entropy")

@@ -91,7 +91,9 @@ def test_shared_maps_take_turns_every_period(make):
 
 def same_regions(one, other):
     """Whether two pictures are constant on the same sets of pixels."""
-    return torch.equal(*(p.flatten().unique(return_inverse=True)[1].bincount().sort().values for p in (one, other)))
+    return torch.equal(
+        *(p.flatten().unique(return_inverse=True)[1].bincount().sort().values for p in (one, other))
+    )
 
 
 def test_per_frame_maps_follow_the_clip(make):

@@ -254,6 +254,4 @@ def _constants(module: nn.Module) -> None:
 
 def _check(clips: Tensor) -> None:
     if clips.dim() != 5 or clips.shape[1] != 3:
-        raise ValueError(
-            f"clips have shape {tuple(clips.shape)}, expected (n, 3, frames, height, width)"
-        )
+        raise ValueError(f"clips have shape {tuple(clips.shape)}, expected (n, 3, frames, height, width)")

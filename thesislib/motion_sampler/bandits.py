@@ -90,7 +90,9 @@ class EBandits:
                 break
             prior[live] = self.improved(run, current[live], prior[live], live)
             direction = self._enlarged(prior[live], images)
-            current[live] = sign_step(images[live], current[live], direction, step=self.step, kappa=self.kappa)
+            current[live] = sign_step(
+                images[live], current[live], direction, step=self.step, kappa=self.kappa
+            )
             run.check(current[live], count)
         return run.result()
 

@@ -10,8 +10,12 @@ from thesislib.recipe import Recipe
 
 _SHORT = Recipe(epochs=10, batch=32, lr=0.1, nesterov=True, weight_decay=1e-3, schedule="one-cycle")
 # GluonCV's configurations for SthSth-V2: SGD, rate 0.01, cut to a tenth twice.
-_I3D = Recipe(epochs=100, batch=64, lr=0.01, weight_decay=1e-5, schedule="steps", milestones=(40, 80), factor=0.1)
-_TSN = Recipe(epochs=30, batch=64, lr=0.01, weight_decay=1e-5, schedule="steps", milestones=(10, 20), factor=0.1)
+_I3D = Recipe(
+    epochs=100, batch=64, lr=0.01, weight_decay=1e-5, schedule="steps", milestones=(40, 80), factor=0.1
+)
+_TSN = Recipe(
+    epochs=30, batch=64, lr=0.01, weight_decay=1e-5, schedule="steps", milestones=(10, 20), factor=0.1
+)
 
 
 def _small(i3d: float, tsn: float) -> tuple[Network, ...]:
@@ -67,7 +71,9 @@ def column_of(dataset: str) -> Column:
 
 def hasty(column: Column) -> Column:
     """The column with next to no training: shows that everything runs (smoke profile), no results."""
-    short = tuple(replace(v, recipe=replace(v.recipe, epochs=min(3, v.recipe.epochs))) for v in column.victims)
+    short = tuple(
+        replace(v, recipe=replace(v.recipe, epochs=min(3, v.recipe.epochs))) for v in column.victims
+    )
     return replace(column, victims=short, stream=replace(column.stream, epochs=1))
 
 

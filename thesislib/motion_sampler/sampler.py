@@ -133,7 +133,9 @@ class NoiseSampler:
         if not self.needs_maps:
             return streams.normal(live, (channels, self.frames(clips), height, width))
         assert motion is not None
-        maps = motion.spread(live, frames) if self.frames(clips) > 1 else motion.turn(live, step // self.period)
+        maps = (
+            motion.spread(live, frames) if self.frames(clips) > 1 else motion.turn(live, step // self.period)
+        )
         if self.sampler == "warp":
             return warp(streams.normal(live, (channels, height, width)), self.scale * maps)
         sides = [motion.sides[row] for row in live.tolist()]  # small: far cheaper than a frame of noise

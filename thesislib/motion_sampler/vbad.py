@@ -181,4 +181,3 @@ class VBAD:
 def _uniform(normal: Tensor) -> Tensor:
     """Normal numbers to uniform ones between -1 and 1."""
     return torch.erf(normal / 2**0.5)
-
