@@ -253,7 +253,7 @@ def test_the_real_package():
     """Counted by hand: the memo needs the sources, the settings nothing of ours."""
     base = sources.PACKAGE
     assert names(base / "settings.py") == {"settings.py"}
-    data = {f"datasets/{name}.py" for name in ("__init__", "catalogue", "content", "places")}
+    data = {f"datasets/{name}.py" for name in ("__init__", "catalogue", "clip_lists", "content", "places")}
     assert names(base / "memo.py") == {"memo.py", "sources.py"} | data
     assert sources.closure(base / "evidence.py")[1][0].startswith("numpy==")
     chapter = {name for name in names(base / "spi_mm" / "experiments.py") if name.startswith("datasets")}

@@ -16,6 +16,11 @@ from thesislib.datasets.video import decode, encode, instants, seen, steady_fram
 CODECS = {".avi": "mpeg4", ".mp4": "libx264", ".webm": "libvpx", ".mkv": "libx264"}
 
 
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("THESISLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 def write(path, count=16, height=48, width=64, times=None, seed=0, options=None):
     """A video whose frame t is grey of value 8 t, or more exactly of that and a texture that stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -259,6 +264,18 @@ def test_so_many_of_each_class_are_drawn_and_always_the_same(tmp_path):
     np.testing.assert_array_equal(
         load_clips(tmp_path, frames=2, size=8, train=3).train_clips, clips.train_clips
     )
+
+
+def test_clips_read_once_are_kept_until_a_file_changes(tmp_path, monkeypatch):
+    tree(tmp_path)
+    first = load_clips(tmp_path, frames=2, size=8)
+    monkeypatch.setattr("thesislib.datasets.clips.seen", None)  # not to be called again
+    again = load_clips(tmp_path, frames=2, size=8)
+    np.testing.assert_array_equal(first.test_clips, again.test_clips)
+    assert again.whole(0).shape == (16, 48, 48, 3)
+    write(tmp_path / "test" / "fall" / "0.mp4", 20)
+    with pytest.raises(TypeError):
+        load_clips(tmp_path, frames=2, size=8)
 
 
 def test_bad_clips_are_reported_and_left_out(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from sklearn.linear_model import RidgeClassifier
+from sklearn.ensemble import RandomForestClassifier
 
 from thesislib.datasets import DatasetError, fingerprint, load_clips, load_images, moving
 from thesislib.datasets.catalogue import available
@@ -136,21 +136,26 @@ def test_frames_of_a_training_clip_are_those_a_model_sees_of_the_whole_film():
     np.testing.assert_array_equal(chosen, whole[[2, 9]])
 
 
-def test_a_frame_tells_the_class_where_looks_do_and_half_of_it_where_motion_does():
+def test_one_frame_tells_the_class_where_looks_do_and_a_part_of_it_where_motion_does():
     def accuracy(name):
+        """From the colours of the ground and of what differs from it most, learnt on half of the clips."""
         filming = PRESETS[name]
         clips = shown(filming, "train", 40 * filming.classes, 1, 16)
         pixels = clips.reshape(len(clips), -1, 3) / 255
-        centred = pixels - np.median(pixels, axis=1, keepdims=True)
+        ground = np.median(pixels, axis=1, keepdims=True)
+        far = pixels - ground
+        weight = np.square(far - far.mean(axis=-1, keepdims=True)).sum(axis=-1, keepdims=True) ** 2
+        ink = (weight * far).sum(axis=1) / weight.sum(axis=1)
         features = np.concatenate(
-            [pixels.mean(axis=1), 1e3 * (centred**3).mean(axis=1), pixels.std(axis=1)], axis=1
+            [ground[:, 0] - ground.mean(axis=(1, 2))[:, None], ink, ink - ink.mean(axis=1, keepdims=True)],
+            axis=1,
         )
-        labels = np.arange(len(clips)) % filming.classes
-        half = len(clips) // 2
-        return RidgeClassifier().fit(features[:half], labels[:half]).score(features[half:], labels[half:])
+        labels, half = np.arange(len(clips)) % filming.classes, len(clips) // 2
+        forest = RandomForestClassifier(100, random_state=0).fit(features[:half], labels[:half])
+        return forest.score(features[half:], labels[half:])
 
     looks, moves = accuracy("looks"), accuracy("moves")
-    assert looks > 0.45 and 2 / 12 < moves < 0.45
+    assert looks > 0.55 and 2 / 12 < moves < 0.45
 
 
 def test_the_fingerprint_is_of_the_code_and_another_loader_says_which_to_use():

@@ -16,6 +16,7 @@ from thesislib.datasets.catalogue import DatasetError
 from thesislib.datasets.clip_lists import listing
 from thesislib.datasets.places import locate
 from thesislib.datasets.video import decode, seen, steady_frames
+from thesislib.memo import memoised
 
 SPAN = 64  # frames: no more than these, from the middle of a clip; I3D's 32 with a stride of 2
 SHORTEST = 12  # frames of a test clip, or it would have no motion map
@@ -144,34 +145,47 @@ def _filmed(name: str, frames: int, size: int, train: int | None, test: int | No
 
 
 def _recorded(name: str, folder: Path, frames: int, size: int, train: int | None, test: int | None) -> Clips:
-    found = listing(folder)
-    parts, skipped = [], []
-    for number, (part, wanted) in enumerate(((found.train, train), (found.test, test))):
-        least = max(frames, SHORTEST) if number else frames
-        order = np.random.default_rng(number).permutation(len(part))
-        left = dict.fromkeys(range(len(found.classes)), len(part) if wanted is None else wanted)
-        files, labels, clips = [], [], []
-        for file, label in tqdm([part[k] for k in order], desc=f"clips of {name}", leave=False):
-            if not left[label]:
-                continue
-            try:
-                clips.append(seen(whole_clip(file, least), frames, size))
-            except DatasetError as error:
-                skipped.append(str(error))
-                continue
-            left[label] -= 1
-            files.append(file)
-            labels.append(label)
-        if not clips and wanted != 0:
-            raise DatasetError(f"{name}: none of {len(part)} clips under {folder} can be read: {skipped[-1]}")
-        clips = np.stack(clips) if clips else np.zeros((0, frames, size, size, 3), np.uint8)
-        parts += [clips, np.array(labels, np.int64)]
+    place, classes = str(folder.resolve()), listing(folder).classes
+    parts = [_read(place, "train", train, frames, size, frames)]
+    parts.append(_read(place, "test", test, frames, size, max(frames, SHORTEST)))
+    skipped = tuple(reason for part in parts for reason in part["skipped"])
     if skipped:
         warnings.warn(
             f"{name}: {len(skipped)} clips are listed and left out, since they cannot be read; {skipped[0]}",
             stacklevel=3,
         )
-    return Clips(name, *parts, found.classes, lambda k: whole_clip(files[k]), tuple(skipped))
+    arrays = [part[kind] for part in parts for kind in ("clips", "labels")]
+    files = parts[1]["files"]
+    return Clips(name, *arrays, classes, lambda k: whole_clip(files[k]), skipped)
+
+
+@memoised(data="folder")
+def _read(folder: str, part: str, wanted: int | None, frames: int, size: int, least: int) -> dict:
+    """The training or the test part of real clips: what a model sees, labels, files, and why others are not here."""
+    found = listing(Path(folder))
+    listed = getattr(found, part)
+    order = np.random.default_rng(("train", "test").index(part)).permutation(len(listed))
+    left = dict.fromkeys(range(len(found.classes)), len(listed) if wanted is None else wanted)
+    clips, labels, files, skipped = [], [], [], []
+    for file, label in tqdm([listed[k] for k in order], desc=f"clips to {part} with", leave=False):
+        if not left[label]:
+            continue
+        try:
+            clips.append(seen(whole_clip(file, least), frames, size))
+        except DatasetError as error:
+            skipped.append(str(error))
+            continue
+        left[label] -= 1
+        labels.append(label)
+        files.append(str(file))
+    if not clips and wanted != 0:
+        raise DatasetError(f"none of {len(listed)} clips under {folder} can be read: {skipped[-1]}")
+    return {
+        "clips": np.stack(clips) if clips else np.zeros((0, frames, size, size, 3), np.uint8),
+        "labels": np.array(labels, np.int64),
+        "files": files,
+        "skipped": skipped,
+    }
 
 
 def _positive(**numbers: int) -> None:

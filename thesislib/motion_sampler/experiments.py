@@ -15,6 +15,14 @@ from thesislib.motion_sampler.attacks import METHODS as KNOWN
 from thesislib.motion_sampler.column import TARGETED, UNTARGETED
 from thesislib.motion_sampler.gallery import (
     energies,
+    extra_3_b,
+    fig_3_1,
+    fig_3_2,
+    fig_3_3,
+    fig_3_6,
+    fig_3_7,
+    fig_3_8,
+    fig_3_9,
 )
 from thesislib.motion_sampler.pool import MEASURES, case_of, maps_shown, measured, options, rounded, run
 from thesislib.motion_sampler.runs import attacked, chosen
@@ -31,9 +39,24 @@ from thesislib.motion_sampler.victims import flow_of, motion_stream, trained, tr
 from thesislib.training import predict
 
 __all__ = [
-    *("tab_3_1", "tab_3_2", "tab_3_3", "tab_3_4", "tab_3_5", "tab_3_6"),
-    *("fig_3_1", "fig_3_2", "fig_3_3", "fig_3_4", "fig_3_5", "fig_3_6", "fig_3_7", "fig_3_8", "fig_3_9"),
-    *("extra_3_a", "extra_3_b", "extra_3_c"),
+    "extra_3_a",
+    "extra_3_b",
+    "extra_3_c",
+    "fig_3_1",
+    "fig_3_2",
+    "fig_3_3",
+    "fig_3_4",
+    "fig_3_5",
+    "fig_3_6",
+    "fig_3_7",
+    "fig_3_8",
+    "fig_3_9",
+    "tab_3_1",
+    "tab_3_2",
+    "tab_3_3",
+    "tab_3_4",
+    "tab_3_5",
+    "tab_3_6",
 ]
 
 

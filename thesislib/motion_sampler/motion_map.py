@@ -1,12 +1,12 @@
 """Motion maps (thesis section 3.3.2): how far each pixel came over an interval of the clip.
 
 >>> import numpy as np
->>> from thesislib.motion_sampler.motion_map import lookup, motion_maps
+>>> from thesislib.motion_sampler.motion_map import motion_maps, sampled
 >>> still = np.zeros((24, 64, 64, 3), np.uint8)
 >>> maps = motion_maps(still)
->>> maps.shape, maps.any()
+>>> maps.shape, bool(maps.any())
 ((2, 64, 64, 2), False)
->>> lookup(maps, 32, 32).shape
+>>> sampled(maps, 32, 32).shape
 (2, 32, 32, 2)
 """
 
@@ -137,31 +137,6 @@ def _fetched(origin, boxes, ways):
                 for axis in range(2):
                     after[y, x, axis] = origin[y - down, x - right, axis]
     return after
-
-
-def lookup(maps: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Motion maps as places in a noise picture of the size that the model sees.
-
-    The released code's normalisation: a map's least value, over both channels, is subtracted, so that all are 0
-    or more. Displacements stay in pixels of the clip as it was recorded, whatever the model sees of it: the noise
-    is a table, and to round them to a small frame's pixels would only merge most of its rows. What lies beyond
-    the picture is put on its edge (the released code wraps at 256, in pictures of 256).
-
-    Parameters
-    ----------
-    maps : array of int, shape (n_maps, any height, any width, 2)
-        As `motion_maps` gives them.
-    height, width : int
-        What the model sees.
-
-    Returns
-    -------
-    array of int64, shape (n_maps, height, width, 2)
-        x from 0 to width - 1, and y from 0 to height - 1.
-    """
-    small = sampled(maps, height, width).astype(np.int64)
-    small -= small.min(axis=(1, 2, 3), keepdims=True)
-    return np.minimum(small, (width - 1, height - 1))
 
 
 def sampled(maps: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -14,21 +14,24 @@ KINDS = (*SOURCES, "improved")
 
 
 @memoised(data="dataset")
-def maps_of(dataset: str, kind: str, numbers: tuple[int, ...] | None = None) -> list[np.ndarray]:
+def maps_of(
+    dataset: str, kind: str, numbers: tuple[int, ...] | None = None, *, frames: int = 8, size: int = 32
+) -> list[np.ndarray]:
     """Motion maps of test clips at the pixels that a model sees.
 
     Parameters
     ----------
     dataset : str
-        As `load_clips` takes it.
+        As `load_clips` takes it, and so are `frames` and `size`.
     kind : {"mv", "mv_h264", "flow", "flow_tvl1", "improved"}
         Sources of `motion_maps`, or `improved_maps`.
     numbers : tuple of int, optional
         Which test clips; all if not given.
+    frames, size : int
 
     Returns
     -------
-    list of array of int16, shape (n_maps, height, width, 2)
+    list of array of int16, shape (n_maps, size, size, 2)
         One a clip. Displacements in pixels of the clip as recorded, which is larger than what the model sees.
 
     Raises
@@ -38,12 +41,11 @@ def maps_of(dataset: str, kind: str, numbers: tuple[int, ...] | None = None) -> 
     """
     if kind not in KINDS:
         raise ValueError(f"kind = {kind!r}, expected one of {', '.join(KINDS)}")
-    clips = load_clips(dataset)
-    height, width = clips.test_clips.shape[2:4]
+    clips = load_clips(dataset, frames=frames, size=size, train=0)
     numbers = range(len(clips.test_clips)) if numbers is None else numbers
     maps = []
     for k in tqdm(numbers, desc=f"motion maps ({kind})", leave=False):
         whole = clips.whole(k)
         found = improved_maps(whole)[0] if kind == "improved" else motion_maps(whole, kind)
-        maps.append(sampled(found, height, width))
+        maps.append(sampled(found, size, size))
     return maps
