@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -59,7 +59,7 @@ class MESampler:
     """
 
     maps: Maps | None = None
-    noise: NoiseSampler = NoiseSampler()
+    noise: NoiseSampler = field(default_factory=NoiseSampler)
     loss: str = "second_probability"
     kappa: float = 0.03
     step: float = 0.025

@@ -7,6 +7,7 @@ an argument. So an edit of one attack leaves the others' runs in place.
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import zlib
 from collections.abc import Callable
@@ -22,11 +23,9 @@ from thesislib import sources
 from thesislib.blackbox import AttackResult, Goal, Victim
 from thesislib.blackbox.goals import next_class
 from thesislib.memo import memoised
-from thesislib.motion_sampler.attacks import METHODS, made
 from thesislib.motion_sampler.column import TARGETED, Network
 from thesislib.motion_sampler.handcrafted_map import s_value, u_sample
 from thesislib.motion_sampler.recorded_maps import maps_of
-from thesislib.motion_sampler.vbad import VBAD
 from thesislib.motion_sampler.victims import clips_of, floats, image_network, network, trained
 
 Options = tuple[tuple[str, object], ...]
@@ -148,7 +147,7 @@ def maps_for(dataset: str, kind: str, ids: list[int], size: tuple[int, int], see
 @functools.cache
 def source_of(method: str) -> str:
     """Hash of the files behind an attack."""
-    files, versions = sources.closure(Path(inspect.getfile(METHODS[method].make)))
+    files, versions = sources.closure(Path(inspect.getfile(_attacks().METHODS[method].make)))
     return sources.fingerprint(files, *versions)
 
 
@@ -172,14 +171,19 @@ def _kept(dataset: str, case: Case, numbers: tuple[int, ...], held_out: bool, co
 
 def _made(case: Case, ids: list[int], clips: Tensor, **extra: object):
     """The attack object of a case, with the maps or the image network it needs."""
-    method = METHODS[case.method]
+    attacks = _attacks()
+    method = attacks.METHODS[case.method]
+    fields = inspect.signature(method.make).parameters
     if method.maps:
-        size = tuple(clips.shape[3:])
-        extra["maps"] = maps_for(case.dataset, method.maps, ids, size, case.seed)
-    if method.make is VBAD:
-        extra["image_model"] = image_network(case.seed)
-        extra["examples"] = _examples(case)
-    return made(case.method, dict(case.options), **extra)
+        extra["maps"] = maps_for(case.dataset, method.maps, ids, tuple(clips.shape[3:]), case.seed)
+    if "image_model" in fields:
+        extra |= {"image_model": image_network(case.seed), "examples": _examples(case)}
+    return attacks.made(case.method, dict(case.options), **extra)
+
+
+def _attacks():
+    """The registry; imported here, so that a key of the cache depends on one attack and not on all."""
+    return importlib.import_module("thesislib.motion_sampler.attacks")
 
 
 def _examples(case: Case) -> dict[int, Tensor]:

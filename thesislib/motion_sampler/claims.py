@@ -1,0 +1,246 @@
+"""What the thesis says of chapter 3's figures and tables, as tests of their frames.
+
+Comparisons are paired over clips: the same clips of the same victim on both sides. A clip that a method did not fool
+is charged the whole budget, which understates what it would have cost; that favours whoever fails more often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from thesislib.evidence import MIN_ITEMS, Claim, Comparison, NotTested, paired_bootstrap, pairs, weakest
+
+OURS = "ME-Sampler(MV)"
+RIVALS = ("E-NES", "E-Bandits", "V-BAD")
+VICTIM = ["dataset", "model"]
+LOG_QUERIES = "factor in queries, log10"
+CLIPS = "clips"
+LEAST = 5  # clips on either side, for a difference between fooled and not fooled
+DRAWS = 10_000
+
+
+def fewer_queries(rows: pd.DataFrame, rival: str, ours: str, label: str, of: str = "method") -> Comparison:
+    """Log10 of the rival's queries less that of ours."""
+    sides = pairs(rows, "charged", rival, ours, of=of, on=[*VICTIM, "clip"])
+    return paired_bootstrap(*np.log10(sides), unit=LOG_QUERIES, pairs=CLIPS, label=label)
+
+
+def more_success(rows: pd.DataFrame, rival: str, ours: str, label: str, of: str = "method") -> Comparison:
+    """Our success rate less the rival's."""
+    sides = pairs(rows, "success", ours, rival, of=of, on=[*VICTIM, "clip"])
+    return paired_bootstrap(*sides, unit="success rate", pairs=CLIPS, label=label)
+
+
+def _pooled(compare: Callable, rivals: Sequence[str], ours: str = OURS, of: str = "method") -> Callable:
+    """The claim over all victims together, against each rival; the weakest rival decides."""
+
+    def test(frame: pd.DataFrame) -> Comparison:
+        found = []
+        for rival in rivals:
+            rows = _shared(frame, rival, ours, of)
+            if len(rows):
+                victims = rows[VICTIM].drop_duplicates()
+                found.append(compare(rows, rival, ours, f"against {rival}, {len(victims)} victims", of))
+        if not found:
+            raise NotTested(f"none of {', '.join(rivals)} beside {ours} in this run")
+        return weakest(found)
+
+    return test
+
+
+def _each(compare: Callable, rivals: Sequence[str], ours: str = OURS) -> Callable:
+    """The claim about every victim and rival; the weakest comparison decides."""
+
+    def test(frame: pd.DataFrame) -> Comparison:
+        found = []
+        for (dataset, model), rows in frame.groupby(VICTIM, sort=False):
+            present = set(rows["method"])
+            for rival in rivals:
+                if {rival, ours} <= present:
+                    found.append(compare(rows, rival, ours, f"{dataset}, {model}: against {rival}"))
+        if not found:
+            raise NotTested(f"none of {', '.join(rivals)} beside {ours} in this run")
+        return weakest(found)
+
+    return test
+
+
+def _shared(frame: pd.DataFrame, rival: str, ours: str, of: str) -> pd.DataFrame:
+    """Rows of the victims that both attacked."""
+    both = frame[frame[of].isin((rival, ours))]
+    kept = [rows for _, rows in both.groupby(VICTIM, sort=False) if {rival, ours} <= set(rows[of])]
+    return pd.concat(kept) if kept else both.iloc[:0]
+
+
+def _not_worse(margin: float) -> Callable:
+    def compare(rows: pd.DataFrame, rival: str, ours: str, label: str, of: str = "method") -> Comparison:
+        theirs, mine = pairs(rows, "charged", rival, ours, of=of, on=[*VICTIM, "clip"])
+        unit = f"{LOG_QUERIES}, above -{margin:.2g}"
+        return paired_bootstrap(
+            np.log10(theirs) + margin, np.log10(mine), unit=unit, pairs=CLIPS, label=label
+        )
+
+    return compare
+
+
+def _accurate(frame: pd.DataFrame) -> Comparison:
+    """Accuracy of each victim less what is enough; an interval over test clips."""
+    return weakest(
+        paired_bootstrap(
+            np.repeat([1.0, 0.0], [row.correct, row.clips - row.correct]),
+            np.full(row.clips, row.enough / 100),
+            unit="accuracy",
+            pairs=CLIPS,
+            label=f"{row.dataset}: {row.model}, enough is {row.enough:g} %",
+        )
+        for row in frame.itertuples()
+    )
+
+
+def _lower_loss(frame: pd.DataFrame) -> Comparison:
+    """Mean of the loss over the moments of the curves, the rival's less ours."""
+    means = frame.groupby(["method", "clip"], as_index=False)["loss"].mean()
+    found = []
+    for rival in ("Multi-noise", "One-noise"):
+        sides = pairs(means, "loss", rival, OURS, on=["clip"])
+        unit = "loss, mean over the curve"
+        found.append(paired_bootstrap(*sides, unit=unit, pairs=CLIPS, label=f"against {rival.lower()}"))
+    return weakest(found)
+
+
+def _more_complete(frame: pd.DataFrame) -> Comparison:
+    sides = pairs(frame, "moved", "Improved map", OURS, on=[*VICTIM, "clip"])
+    return paired_bootstrap(*sides, unit="share of pixels that move", pairs=CLIPS)
+
+
+def _transfers(frame: pd.DataFrame) -> Comparison:
+    """Clips that fooled the RGB victim and were right on the motion stream: errors after, less those of the control."""
+    rows = frame[(frame["success"] > 0) & (frame["before"] > 0)]
+    wrong = 1 - rows["after"].to_numpy(float), 1 - rows["control"].to_numpy(float)
+    return paired_bootstrap(*wrong, unit="share of clips that the stream misses", pairs=CLIPS)
+
+
+def _still(frame: pd.DataFrame) -> Comparison:
+    """Mean log10 of the energy of clips that were fooled less that of clips that were not; resampled apart."""
+    energy = np.log10(frame["energy"].to_numpy(float) + 0.01)
+    fooled = frame["success"].to_numpy() > 0
+    sides = energy[fooled], energy[~fooled]
+    if len(frame) < MIN_ITEMS or min(map(len, sides)) < LEAST:
+        raise NotTested(f"{len(sides[0])} clips fooled and {len(sides[1])} not; {LEAST} of each are needed")
+    rng = np.random.default_rng(0)
+    means = [rng.choice(side, (DRAWS, len(side))).mean(axis=1) for side in sides]
+    low, high = np.quantile(means[0] - means[1], [0.025, 0.975])
+    estimate = float(sides[0].mean() - sides[1].mean())
+    label = f"{len(sides[0])} fooled against {len(sides[1])} not"
+    return Comparison(
+        estimate, float(low), float(high), len(frame), CLIPS, "factor in motion energy, log10", label
+    )
+
+
+def _fewer_with_motion(frame: pd.DataFrame) -> Comparison:
+    """Minus the rank correlation of energy and queries, averaged over victims; clips resampled within each."""
+    cells = [rows[["energy", "charged"]].to_numpy(float) for _, rows in frame.groupby(VICTIM, sort=False)]
+    if min(map(len, cells)) < MIN_ITEMS:
+        raise NotTested(f"{min(map(len, cells))} clips of a victim, {MIN_ITEMS} needed")
+    rng = np.random.default_rng(0)
+
+    def average(tables: list[np.ndarray]) -> float:
+        found = [spearmanr(*t.T).statistic for t in tables if (np.ptp(t, axis=0) > 0).all()]
+        return -float(np.mean(found)) if found else 0.0
+
+    resampled = [average([t[rng.integers(len(t), size=len(t))] for t in cells]) for _ in range(500)]
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    count = sum(map(len, cells))
+    return Comparison(
+        average(cells), float(low), float(high), count, CLIPS, "rank correlation, sign turned", ""
+    )
+
+
+def _against(rival: str) -> Claim:
+    return Claim(
+        f"Over all victims together, it needs fewer queries than {rival}.",
+        "inferred",
+        _pooled(fewer_queries, (rival,)),
+    )
+
+
+_FAILURES = [Claim("Clips that are not fooled have less motion than those that are.", "caption", _still)]
+
+CLAIMS: dict[str, list[Claim]] = {
+    "tab-3.1": [
+        Claim("Every victim is accurate enough for an attack to mean something.", "inferred", _accurate)
+    ],
+    "tab-3.2": [
+        Claim(
+            "The motion-excited sampler needs fewer queries than every other attack, on every victim.",
+            "abstract",
+            _each(fewer_queries, RIVALS),
+        ),
+        Claim(
+            "Over all victims together, it fools more clips than each of them within the budget.",
+            "abstract",
+            _pooled(more_success, RIVALS),
+        ),
+        *map(_against, RIVALS),
+        Claim(
+            "Motion vectors serve as well as optical flow: at most a tenth more queries.",
+            "inferred",
+            _pooled(_not_worse(np.log10(1.1)), ("ME-Sampler(OF)",)),
+        ),
+    ],
+    "fig-3.4": [
+        Claim("Targeted, it needs fewer queries than V-BAD.", "inferred", _pooled(fewer_queries, ("V-BAD",))),
+        Claim("Targeted, it fools more clips than V-BAD.", "inferred", _pooled(more_success, ("V-BAD",))),
+    ],
+    "fig-3.1": [
+        Claim(
+            "The loss falls below that of multi-noise and of one-noise: its mean over the curve is lower.",
+            "caption",
+            _lower_loss,
+        )
+    ],
+    "tab-3.3": [
+        Claim(
+            "Motion saves queries: fewer than with multi-noise and with one-noise.",
+            "abstract",
+            _pooled(fewer_queries, ("Multi-noise", "One-noise")),
+        )
+    ],
+    "tab-3.4": [
+        Claim(
+            "The clip's own motion map needs fewer queries than either handcrafted map.",
+            "inferred",
+            _pooled(fewer_queries, ("U-Sample", "S-Value")),
+        )
+    ],
+    "tab-3.5": [
+        Claim(
+            "A loss of probabilities needs fewer queries than cross-entropy and than logits.",
+            "inferred",
+            _pooled(fewer_queries, ("cross_entropy", "logits"), "second_probability", of="loss"),
+        )
+    ],
+    "tab-3.6": [
+        Claim(
+            "Adversarial clips transfer to some degree to the motion stream: it errs on more of them than on clips "
+            "whose pixels are changed as much at random signs.",
+            "inferred",
+            _transfers,
+        )
+    ],
+    "fig-3.5": [
+        Claim("The improved map is more complete: more of its pixels move.", "caption", _more_complete),
+        Claim(
+            "The attack does better with it: fewer queries than on the fixed grid.",
+            "caption",
+            _pooled(fewer_queries, (OURS,), "Improved map"),
+        ),
+    ],
+    "fig-3.8": _FAILURES,
+    "fig-3.9": _FAILURES,
+    "extra-3.A": [Claim("The more a clip moves, the fewer queries it takes.", "ours", _fewer_with_motion)],
+}
