@@ -19,12 +19,13 @@ class Method:
     """An attack's class, the kind of motion map it reads, and how it samples noise.
 
     ``maps`` is a kind of :func:`thesislib.motion_sampler.recorded_maps.maps_of`, or a handcrafted map,
-    ``u_sample`` or ``s_value``; empty: none.
+    ``u_sample`` or ``s_value``; empty: none. ``assignment`` stands in for that of the options, if it is not empty.
     """
 
     make: Callable[..., Callable[..., AttackResult]]
     maps: str = ""
     sampler: str = "look-up"
+    assignment: str = ""
 
 
 METHODS: dict[str, Method] = {
@@ -38,6 +39,7 @@ METHODS: dict[str, Method] = {
     "U-Sample": Method(MESampler, "u_sample"),
     "S-Value": Method(MESampler, "s_value"),
     "Improved map": Method(MESampler, "improved"),
+    "Shared map": Method(MESampler, "mv", assignment="shared"),
     "Warp": Method(MESampler, "mv", sampler="warp"),
 }
 
@@ -59,5 +61,7 @@ def made(name: str, options: dict[str, Any], **given: Any) -> Callable[..., Atta
         return method.make(**options, **given)
     noise = {f.name for f in fields(NoiseSampler)}
     sampler = {"sampler": method.sampler} | {k: v for k, v in options.items() if k in noise}
+    if method.assignment:
+        sampler["assignment"] = method.assignment
     rest = {k: v for k, v in options.items() if k not in noise}
     return MESampler(noise=NoiseSampler(**sampler), **rest, **given)

@@ -194,20 +194,17 @@ def extra_3_c(settings: Settings) -> pd.DataFrame:
     """
     rows = []
     for block in grids(settings)["extra-3.C"]:
-        (method,), (dataset,) = block["method"], block["dataset"]
-        for model in settings.models:
-            base = case_of(settings, dataset, model, method)
-            v = base.victim
-            right = int(trained(dataset, v.constructor, v.recipe, base.seed)["correct"].sum())
-            if right < settings.clips + settings.search_clips:
-                raise ValueError(
-                    f"{dataset}, {model}: {right} clips are right, too few for tables and search"
-                )
-            for candidate in SEARCH[method]:
-                fields = {"kappa": settings.kappa, "loss": settings.loss} | parsed(candidate)
-                case = dataclasses.replace(base, options=options(fields))
-                kept = attacked(case, range(settings.search_clips), held_out=True)
-                rows.append(measured(settings, kept, dataset, model).assign(method=method, setting=candidate))
+        (dataset,), (model,), (method,) = block["dataset"], block["model"], block["method"]
+        base = case_of(settings, dataset, model, method)
+        v = base.victim
+        right = int(trained(dataset, v.constructor, v.recipe, base.seed)["correct"].sum())
+        if right < settings.clips + settings.search_clips:
+            raise ValueError(f"{dataset}, {model}: {right} clips are right, too few for tables and search")
+        for candidate in SEARCH[method]:
+            fields = {"kappa": settings.kappa, "loss": settings.loss} | parsed(candidate)
+            case = dataclasses.replace(base, options=options(fields))
+            kept = attacked(case, range(settings.search_clips), held_out=True)
+            rows.append(measured(settings, kept, dataset, model).assign(method=method, setting=candidate))
     frame = pd.concat(rows, ignore_index=True)
     return rounded(frame[["dataset", "model", "method", "setting", "clip", "success", "queries", "charged"]])
 

@@ -21,7 +21,7 @@ CHOICE = "choice of this book"
 MOTION_SETS, LOOK_SETS = ("sthsth_v2", "hmdb51"), ("kinetics400", "ucf101")
 
 NO_MOTION = ("Multi-noise", "One-noise", OURS)
-SAMPLERS = ("Multi-noise", "One-noise", "Warp", OURS)
+SAMPLERS = ("Multi-noise", "One-noise", "Warp", "Shared map", OURS)
 HANDCRAFTED = ("U-Sample", "S-Value", OURS)
 INTERVALS = (OURS, "Improved map")
 MOMENTS = tuple(range(1, 2001, 30))
@@ -47,9 +47,9 @@ class Settings(ChapterSettings):
     models: tuple[str, ...] = setting(MODELS, choices=MODELS, source="tables 3.1 and 3.2")
     methods: tuple[str, ...] = setting(METHODS, choices=METHODS, source="table 3.2")
     clips: int = setting(50, low=1, unit="clips a victim", source="thesis: one of each class")
-    budget: int = setting(240, low=4, symbol="Q", unit="queries a clip", source=RELEASED + ": 60,000")
+    budget: int = setting(220, low=4, symbol="Q", unit="queries a clip", source=RELEASED + ": 60,000")
     target_budget: int = setting(
-        360, low=4, symbol="Q_t", unit="queries a clip", source="third party's code: 200,000"
+        240, low=4, symbol="Q_t", unit="queries a clip", source="third party's code: 200,000"
     )
     loss: str = setting(
         "second_probability", choices=LOSSES[1:], source="untargeted, of every method; " + RELEASED
@@ -79,6 +79,12 @@ class Settings(ChapterSettings):
         """Data sets of Tables 3.3 to 3.5 and of Figure 3.1."""
         return tuple(d for d in self.ablations if d in self.dataset) or self.dataset[:1]
 
+    @property
+    def searched(self) -> tuple[tuple[str, str], ...]:
+        """Data set and model of the search: the first and the last of the ablations, one victim of each kind."""
+        ends = (self.ablated[0], self.models[0]), (self.ablated[-1], self.models[-1])
+        return tuple(dict.fromkeys(ends))
+
     def methods_for(self, dataset: str, goal: str = UNTARGETED) -> tuple[str, ...]:
         """The methods of a column: those asked for, less those it drops."""
         absent = {method for method, aim in self.column(dataset).dropped if aim == goal}
@@ -87,7 +93,7 @@ class Settings(ChapterSettings):
     def options_of(self, method: str, dataset: str, goal: str = UNTARGETED) -> dict[str, Any]:
         """A method's fields: what the search found, and this run's bound and loss."""
         loss = self.target_loss if goal == TARGETED else self.loss
-        return options_of(dataset, method, goal) | {"kappa": self.kappa, "loss": loss}
+        return options_of(dataset, method) | {"kappa": self.kappa, "loss": loss}
 
     def cap(self, goal: str) -> int:
         """Queries that an attack may spend on a clip."""
@@ -170,12 +176,13 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
         "extra-3.B": {"frame": tuple(range(FRAMES))},
         "extra-3.C": [
             {
-                "dataset": settings.ablated[:1],
-                "model": settings.models,
+                "dataset": (dataset,),
+                "model": (model,),
                 "method": (method,),
                 "setting": candidates,
                 "clip": tuple(range(settings.search_clips)),
             }
+            for dataset, model in settings.searched
             for method, candidates in SEARCH.items()
             if method in settings.methods
         ],
@@ -204,7 +211,25 @@ FAILED = 3  # clips that were not fooled, shown of each victim
 FRAMES = 8  # that a victim sees of a clip
 STAGES = ("frame", "motion map", "noise", "sampled noise", "prior", "perturbation", "adversarial frame")
 
-SEARCH: dict[str, tuple[str, ...]] = {}
+SEARCH: dict[str, tuple[str, ...]] = {
+    "E-NES": (
+        *("defaults", "samples=3", "samples=5", "samples=10"),
+        *("samples=5, step=0.005", "samples=5, step=0.025"),
+    ),
+    "E-Bandits": (
+        *("defaults", "shared=True", "tile=4", "tile=16", "tile=4, shared=True"),
+        *("tile=4, shared=True, step=0.025", "tile=4, prior_lr=10.0", "tile=4, step=0.025"),
+        "tile=4, step=0.025, prior_lr=1000.0",
+    ),
+    "V-BAD": (
+        *("defaults", "samples=5", "samples=10", "samples=5, step=0.025", "samples=5, split=4"),
+        *("samples=5, sigma=0.01", "samples=10, sigma=0.01"),
+    ),
+    OURS: (
+        *("defaults", "step=0.01", "delta=1.0", "prior_lr=1.0", "prior_lr=0.0125", "period=3", "eps=0.1"),
+        *("assignment=per frame", "delta=1.0, assignment=per frame"),
+    ),
+}
 """Candidates of the search, fields changed from the class's defaults."""
 
 __all__ = ["GOALS", "PROFILES", "REPLAY", "Settings", "compared", "grids", "resolve"]
