@@ -244,7 +244,7 @@ for name, frame in gather.tables(chapter, [(p, out / p.name) for p in points]).i
 
 @contextlib.contextmanager
 def dask(project, workers=2):
-    """A scheduler and its workers, started by hand; yields its address and the workers' processes."""
+    """A scheduler and its workers, started by hand; yields its address."""
     pytest.importorskip("distributed")
     card = project.root / "scheduler.json"
     mine = dict(cwd=project.root, env=project.environment(), stderr=subprocess.DEVNULL)
@@ -257,7 +257,7 @@ def dask(project, workers=2):
             for _ in range(workers)
         ]  # fmt: skip
         soon(lambda: card.exists() and card.stat().st_size)
-        yield json.loads(card.read_text())["address"], begun[1:]
+        yield (json.loads(card.read_text())["address"],)
     finally:
         for process in reversed(begun):
             process.terminate()
@@ -278,7 +278,7 @@ def test_results_do_not_depend_on_where_they_ran(project):
         assert project.computed() == 20  # two sizes, two methods, five seeds, none from the cache
         found[f"{workers} processes"] = tables(project.root / f"pool{workers}")
     forget(project)
-    with dask(project) as (address, _):
+    with dask(project) as (address,):
         sweep(project, "--on", address, out="dask")
     found["Dask"] = tables(project.root / "dask")
     assert all(other == found["a plain loop"] for other in found.values()), found
@@ -358,27 +358,17 @@ def test_a_failed_point_takes_no_other_down(project):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_replaced(project):
+@pytest.mark.parametrize("place", ["local", "dask"])
+def test_a_killed_worker_is_replaced(project, place):
     slow(project)
-    process = started(project, *GRID, "--workers", "2", "--out", "out")
-    points = project.root / "out" / "points"
-    parts = soon(lambda: len(found := list(points.glob(".size=*.part"))) == 2 and found)
-    os.kill(int(parts[0].name.rsplit(".", 2)[1]), signal.SIGKILL)
-    out, error = process.communicate(timeout=120)
-    assert process.returncode == 0 and "2 of 2 points done" in out, error
-    assert not list(points.glob(".*"))
-
-
-@pytest.mark.slow
-def test_a_dask_worker_that_dies_is_replaced(project):
-    slow(project)
-    with dask(project) as (address, workers):
+    with dask(project) if place == "dask" else contextlib.nullcontext(["local"]) as (address, *_):
         process = started(project, *GRID, "--on", address, "--out", "out")
         points = project.root / "out" / "points"
-        soon(lambda: len(list(points.glob(".size=*.part"))) == 2)
-        os.kill(workers[0].pid, signal.SIGKILL)
+        parts = soon(lambda: len(found := list(points.glob(".size=*.part"))) == 2 and found)
+        os.kill(int(parts[0].name.rsplit(".", 2)[1]), signal.SIGKILL)
         out, error = process.communicate(timeout=120)
     assert process.returncode == 0 and "2 of 2 points done" in out, error
+    assert not list(points.glob(".*"))
 
 
 @pytest.mark.slow

@@ -87,7 +87,7 @@ def run(
         except (CompanionError, OSError) as error:
             notebook = part / f"{chapter.slug}.ipynb"
             with contextlib.suppress(OSError):
-                shutil.copy(notebook, log.with_suffix(".failed.ipynb"))
+                write_atomic(log.with_suffix(".failed.ipynb"), notebook.read_bytes())
             raise CompanionError(f"{error}; log: {_short(log)}") from None
     log.with_suffix(".failed.ipynb").unlink(missing_ok=True)
     return target, True

@@ -41,7 +41,7 @@ def _sweep(a: argparse.Namespace) -> int:
     from thesislib.companion import executors, sweep
 
     values = [(name, several(text)) for name, text in a.values]
-    values += [("seed", seeds(a.seeds))] * (a.seeds is not None)
+    values += [] if a.seeds is None else [("seed", seeds(a.seeds))]
     if len(grid := dict(values)) < len(values):
         raise CompanionError("a parameter is given twice; --seeds sets seed")
     if a.workers is not None and (a.workers < 1 or a.on != "local"):
