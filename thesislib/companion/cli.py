@@ -26,10 +26,8 @@ def main(words: list[str] | None = None) -> int:
         print(f"thesis: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        again = (
-            "with --resume the same command" if arguments.do is sweep_cli.run_sweep else "the same command"
-        )
-        print(f"thesis: interrupted; what was finished is kept, {again} goes on", file=sys.stderr)
+        note = "the same command goes on (a sweep needs --resume)"
+        print(f"thesis: interrupted; what was finished is kept, {note}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0

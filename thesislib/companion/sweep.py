@@ -192,8 +192,10 @@ def _misfit(sweep: Sweep, point: Point) -> str:
     """Why results that a worker calls finished are none here; empty if they are."""
     if not sweep.place(point).is_dir():
         return f"its worker wrote to {sweep.place(point)}, which is not there: no folder shared with this machine"
+    if sweep.whole(point):
+        return ""
     return (
-        "" if sweep.whole(point) else "its worker has other code, data or library versions than this machine"
+        "code, data or library versions are others than here and now: the worker's own, or edited meanwhile"
     )
 
 
