@@ -92,13 +92,13 @@ def make(
     for identity, experiment in experiments.items():
         since = time.perf_counter() + memo.saved_seconds()
         frame = experiment(settings)
-        seconds = round(time.perf_counter() + memo.saved_seconds() - since, 1)
+        seconds = time.perf_counter() + memo.saved_seconds() - since
         record = making.record_of(
             chapter,
             settings,
             identity,
             frame,
-            provenance={**origin, "seconds": seconds},
+            provenance={**origin, **making.price(seconds)},
             folder=folder,
             claims=[],
             dataset=_data_of(frame),
