@@ -72,23 +72,23 @@ def totals_line(found: list[Row]) -> str:
     return " · ".join(f"{n} {name}" for name, n in count.items() if n or name != "stale")
 
 
-def scoreboard(found: list[Row], kept: list[Row]) -> str:
-    """The scoreboard in MyST: a heading and a table a chapter."""
+def scoreboard(found: list[Row], kept: list[Row], profile: str) -> str:
+    """The scoreboard in MyST: a heading and a table a chapter, `profile` and long runs in columns of their own."""
     parts = []
     for chapter in house.chapters().values():
         if chapter.artefacts:
             mine = [row for row in found if row.artefact.chapter == chapter.number]
             title = f"## {chapter.number} {chapter.short}\n\n{totals_line(mine)}"
-            parts.append(f"{title}\n\n{_table(mine, kept)}")
+            parts.append(f"{title}\n\n{_table(mine, kept, profile)}")
     return "\n\n".join(parts) + "\n"
 
 
-def _table(found: list[Row], kept: list[Row]) -> str:
-    lines = ["| Artefact | State | Verdicts of this copy | Recorded runs |", "|---|---|---|---|"]
+def _table(found: list[Row], kept: list[Row], profile: str) -> str:
+    lines = [f"| Artefact | State | Verdicts, {profile} | Verdicts, recorded runs |", "|---|---|---|---|"]
     for row in found:
         link = f"{{ref}}`{row.artefact.label} <{blocks.target(row.artefact.id)}>`"
         record = row.record
-        data = f"{', '.join(record.dataset) or 'made by the notebook'}; {record.profile}" if record else ""
+        data = ", ".join(record.dataset) or "made by the notebook" if record else ""
         long = [_recorded_cell(r) for r in kept if r.artefact.id == row.artefact.id]
         cells = [
             f"{link}<br>{row.artefact.title}",

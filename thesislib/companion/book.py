@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from thesislib import datasets, sources
-from thesislib.companion import blocks, board, house
+from thesislib.companion import blocks, board, cost, house
 from thesislib.companion.house import Chapter, CompanionError
 from thesislib.memo import write_atomic
 
@@ -72,8 +72,10 @@ def _stage(site: Path, profile: str) -> str:
         if chapter.package:
             pages |= _executed(chapter, profile) if chapter.written else _stub(chapter)
     found, kept = board.rows(profile), board.recorded_rows()
+    every = [row.record for row in [*found, *kept] if row.record]
     pages |= {
-        "generated/scoreboard.md": board.scoreboard(found, kept).encode(),
+        "generated/cost.md": cost.tables(every).encode(),
+        "generated/scoreboard.md": board.scoreboard(found, kept, profile).encode(),
         "generated/verdicts.md": board.verdicts_by_chapter(found, kept).encode(),
         "generated/totals.md": board.totals_line(found).encode(),
         "generated/datasets.md": _datasets().encode(),

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from thesislib.companion import house
+from thesislib.companion import house, sweep_cli
 from thesislib.companion.house import CompanionError
 from thesislib.settings import PROFILES
 
@@ -21,16 +21,16 @@ def main(words: list[str] | None = None) -> int:
     """Entry point; returns the exit code. A user's mistake is one line and code 2."""
     arguments = _parser().parse_args(words)
     try:
-        arguments.do(arguments)
+        return arguments.do(arguments) or 0
     except CompanionError as error:
         print(f"thesis: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("thesis: interrupted; what was finished is kept, the same command goes on", file=sys.stderr)
+        note = "the same command goes on (a sweep needs --resume)"
+        print(f"thesis: interrupted; what was finished is kept, {note}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
                      "without the notebook; -p then changes any field of the chapter's settings")  # fmt: skip
     sub.add_argument("--threads", type=int, metavar="N",
                      help="threads to compute on, with --only (default: 1, as notebooks have)")  # fmt: skip
+
+    sweep_cli.add(command)
 
     sub = command("book", _book, "Execute the chapters that changed, then render the book.")
     _profile(sub)

@@ -37,6 +37,11 @@ def origin(chapter: Chapter, settings: ChapterSettings, inputs: str) -> dict[str
     }
 
 
+def price(seconds: float) -> dict[str, Any]:
+    """What an artefact cost, for its provenance: wall time in seconds, peak memory in MB."""
+    return {"seconds": round(seconds, 1), "peak_mb": provenance.peak_memory()}
+
+
 def grid_of(chapter: Chapter, settings: ChapterSettings, identity: str) -> Grid:
     """The grid that a chapter's settings declare for an artefact.
 

@@ -105,7 +105,7 @@ class Page:
             self.settings,
             identity,
             frame,
-            provenance={**self._provenance, "seconds": round(now - self._since, 1)},
+            provenance={**self._provenance, **making.price(now - self._since)},
             folder=self.folder,
             claims=making.decided(self.chapter, identity, frame),
             dataset=dataset,

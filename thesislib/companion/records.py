@@ -57,7 +57,7 @@ class Record:
         How much the numbers may differ on another machine.
     provenance : dict
         Commit, whether the tree was dirty when the run started, input hash, files behind the numbers, data
-        fingerprints, versions, machine, device, start (UTC) and seconds. ``made`` is ``experiment`` if no
+        fingerprints, versions, machine, device, start (UTC), seconds and ``peak_mb``. ``made`` is ``experiment`` if no
         notebook was run, and then ``threads`` says on how many.
     folder : Path
         Where it was read from; not stored.

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from thesislib.settings import ChapterSettings
 
 # One thread a kernel: chapters run side by side, and oversubscribed pools are slower than none.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+# A kernel takes its folder and environment from the process that starts it, so a process runs one at a time.
+ONE_AT_A_TIME = threading.Lock()
 
 
 def up_to_date(chapter: Chapter, settings: ChapterSettings, target: Path) -> bool:
@@ -35,7 +38,15 @@ def up_to_date(chapter: Chapter, settings: ChapterSettings, target: Path) -> boo
     return names <= set(found) and stamp["inputs"] == provenance.page_inputs(chapter, settings.dataset)
 
 
-def run(chapter: Chapter, profile: str, values: dict[str, Any], *, force: bool = False) -> tuple[Path, bool]:
+def run(
+    chapter: Chapter,
+    profile: str,
+    values: dict[str, Any],
+    *,
+    force: bool = False,
+    target: Path | None = None,
+    progress: bool = True,
+) -> tuple[Path, bool]:
     """Execute a chapter unless its results are up to date.
 
     The notebook is converted afresh from its script, executed in a folder of its own, inspected, and moved
@@ -47,6 +58,10 @@ def run(chapter: Chapter, profile: str, values: dict[str, Any], *, force: bool =
         Parameters to change.
     force
         Execute even if up to date.
+    target
+        Where the results go; None takes the book's folder, or ``runs/<hash>`` with changed parameters.
+    progress
+        Show a bar of cells.
 
     Returns
     -------
@@ -56,23 +71,23 @@ def run(chapter: Chapter, profile: str, values: dict[str, Any], *, force: bool =
     Raises
     ------
     CompanionError
-        If a parameter is refused, the notebook raises, or the gate refuses the result; the message names the
-        log that stays behind.
+        If a parameter is refused, the notebook raises, the disk is full, or the gate refuses the result; the
+        message names the log that stays behind.
     """
     settings = runs.settle(chapter, profile, values)
     provenance.data_prints(settings.dataset)  # refuses what is not there
-    target = runs.folder(chapter, settings, book=True)
+    target = target or runs.folder(chapter, settings, book=True)
     if not force and up_to_date(chapter, settings, target):
         return target, False
     log = target.parent / f"{target.name}.log"
-    with fresh(target) as part:
+    with ONE_AT_A_TIME, fresh(target) as part:
         try:
-            _execute(chapter, settings, part, log)
+            _execute(chapter, settings, part, log, progress)
             gate(chapter, settings, part)
-        except CompanionError as error:
+        except (CompanionError, OSError) as error:
             notebook = part / f"{chapter.slug}.ipynb"
-            if notebook.exists():
-                shutil.copy(notebook, log.with_suffix(".failed.ipynb"))
+            with contextlib.suppress(OSError):
+                write_atomic(log.with_suffix(".failed.ipynb"), notebook.read_bytes())
             raise CompanionError(f"{error}; log: {_short(log)}") from None
     log.with_suffix(".failed.ipynb").unlink(missing_ok=True)
     return target, True
@@ -122,7 +137,7 @@ def gate(chapter: Chapter, settings: ChapterSettings, folder: Path) -> None:
         records.check(record, grids.get(identity))
 
 
-def _execute(chapter: Chapter, settings: ChapterSettings, folder: Path, log: Path) -> None:
+def _execute(chapter: Chapter, settings: ChapterSettings, folder: Path, log: Path, progress: bool) -> None:
     """Convert, execute, clean."""
     import jupytext
     import nbformat
@@ -149,7 +164,7 @@ def _execute(chapter: Chapter, settings: ChapterSettings, folder: Path, log: Pat
                 str(executed),
                 parameters,
                 cwd=str(house.root()),
-                progress_bar={"desc": chapter.name, "file": sys.stderr},
+                progress_bar=progress and {"desc": chapter.name, "file": sys.stderr},
                 stdout_file=out,
                 stderr_file=out,
             )

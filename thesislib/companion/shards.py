@@ -92,20 +92,20 @@ def make(
     for identity, experiment in experiments.items():
         since = time.perf_counter() + memo.saved_seconds()
         frame = experiment(settings)
-        seconds = round(time.perf_counter() + memo.saved_seconds() - since, 1)
+        seconds = time.perf_counter() + memo.saved_seconds() - since
         record = making.record_of(
             chapter,
             settings,
             identity,
             frame,
-            provenance={**origin, "seconds": seconds},
+            provenance={**origin, **making.price(seconds)},
             folder=folder,
             claims=[],
             dataset=_data_of(frame),
         )
         record = records.write(record, frame)
         records.check(record, grids[identity])
-        made.append(dataclasses.replace(record, claims=_findings(chapter, identity, frame)))
+        made.append(dataclasses.replace(record, claims=findings(chapter, identity, frame)))
         records.write_json(made[-1])
     return made
 
@@ -124,7 +124,7 @@ def _data_of(frame: pd.DataFrame) -> tuple[str, ...]:
     return tuple(map(str, frame["dataset"].unique())) if "dataset" in frame else ()
 
 
-def _findings(chapter: Chapter, identity: str, frame: pd.DataFrame) -> list[dict[str, Any]]:
+def findings(chapter: Chapter, identity: str, frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Claims as far as this run decides them: a shard may lack what they compare, and hours are not to be
     lost for that. Who keeps the whole decides them again, and there an error counts.
     """
