@@ -94,15 +94,20 @@ STANDS_FOR = {d: settings.column(d).stands_for for d in settings.dataset}
 
 
 # %% tags=["hide-input"]
+def show(axes, array, **options):
+    """Pixels as they are, so that a vector figure stays small."""
+    axes.imshow(array, interpolation="none", **options)
+    axes.axis("off")
+
+
 def picture(axes, array, title):
     """A frame, or the length of a motion map's vectors."""
     if array.shape[-1] == 2:
-        axes.imshow(np.linalg.norm(array.astype(float), axis=-1), cmap="Greys")
+        show(axes, np.linalg.norm(array.astype(float), axis=-1), cmap="Greys")
         draw_arrows(axes, array)
     else:
-        axes.imshow(array)
+        show(axes, array)
     axes.set_title(title, fontsize=7)
-    axes.axis("off")
 
 
 def draw_arrows(axes, motion, scale=1.0, count=8):
@@ -303,7 +308,7 @@ def draw_clips(frame):
         whole, motion = unpack(row.whole), unpack(row.motion)
         clean, hurt = unpack(row.frames), unpack(row.adversarial)
         change = hurt.astype(float) - clean
-        axes[0].imshow(whole)
+        show(axes[0], whole)
         draw_arrows(axes[0], motion, whole.shape[0] / motion.shape[0])
         state = row.predicted if row.success else "not fooled"
         axes[0].set_title(
@@ -312,11 +317,9 @@ def draw_clips(frame):
             loc="left",
         )
         most = max(np.abs(change).max(), 1.0)
-        strips = (*clean, *hurt, *(0.5 + change / (2 * most)))
-        for panel, image in zip(axes[1:], strips, strict=True):
-            panel.imshow(image)
-        for panel in axes:
-            panel.axis("off")
+        rows = (*clean, *hurt, *np.rint(127.5 + 127.5 * change / most).astype(np.uint8))
+        for panel, image in zip(axes[1:], rows, strict=True):
+            show(panel, image)
     return figure
 
 
@@ -670,10 +673,9 @@ def draw_failed(frame):
         for j, row in enumerate(rows.itertuples()):
             panel = figure.add_subplot(grid[k, 1 + j])
             whole, motion = unpack(row.frames), unpack(row.motion)
-            panel.imshow(whole)
+            show(panel, whole)
             draw_arrows(panel, motion, whole.shape[0] / motion.shape[0])
             panel.set_title(f"{model}: {row.label}, {row.energy:.2f} px", fontsize=6)
-            panel.axis("off")
     return figure
 
 
@@ -786,8 +788,7 @@ def draw_still(frame):
     figure, grid = plt.subplots(3, len(frame), figsize=(8.2, 3.2))
     for k, strip in enumerate(strips(frame)):
         for axes, image in zip(grid[:, k], np.split(strip, 3, axis=1), strict=True):
-            axes.imshow(image)
-            axes.axis("off")
+            show(axes, image)
     for axes, title in zip(
         grid[:, 0], ("original", "adversarial", "difference × 10"), strict=True
     ):

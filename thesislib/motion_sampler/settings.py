@@ -27,7 +27,7 @@ INTERVALS = (OURS, "Improved map")
 MOMENTS = tuple(range(1, 2001, 30))
 """Numbers of queries at which loss curves are read."""
 
-PICTURED = {"fig-3.3": (0, LOOK_SETS), "fig-3.6": (2, MOTION_SETS), "fig-3.7": (2, LOOK_SETS)}
+PICTURED = {"fig-3.3": (0, LOOK_SETS), "fig-3.6": (1, MOTION_SETS), "fig-3.7": (1, LOOK_SETS)}
 """Of the figures that show clips: how many fooled ones are left to the figures before, and of which data sets."""
 
 
@@ -166,7 +166,7 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
             identity: {
                 "dataset": settings.having(names),
                 "model": settings.models,
-                "place": (0, 1),
+                "place": (0,),
             }
             for identity, (_, names) in PICTURED.items()
         },
