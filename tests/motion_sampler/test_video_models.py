@@ -5,8 +5,8 @@ import torch
 import torchvision
 
 from thesislib.models.video import (
-    INFLATED,
     I3D,
+    INFLATED,
     ResNet,
     i3d,
     inflate,
