@@ -235,8 +235,11 @@ result.to_frame().round(3)
 # $$r(i,j)=n\bigl(m_y(i,j),\,m_x(i,j)\bigr),$$
 #
 # after the least entry of $m$ is subtracted. This is a look-up, not a displacement: no coordinates are added, so pixels of
-# equal motion get equal noise, a still clip gets one colour, and all frames get the same. So the released code has it. The
-# other reading, noise *displaced* by the motion, is `NoiseSampler("warp")`, a row of Table 3.3. In code:
+# equal motion get equal noise, and a still clip gets one colour. So the released code has it. The other reading, noise
+# *displaced* by the motion, is `NoiseSampler("warp")`. Which map goes with which frame is open, too: in the released code all
+# frames share one map, the next one every $q$ iterations (*shared*); a map for each interval of the clip, read by that
+# interval's frames (*per frame*), did better in the search (Extra 3.C) and is what the tables call ME-Sampler. Table 3.3
+# has a row for each. In code:
 
 # %%
 from thesislib.motion_sampler.sampler import look_up, warp
@@ -255,7 +258,7 @@ look_up(noise, motion).shape, warp(noise, motion).shape
 # {\varepsilon\,\delta},\qquad g\leftarrow g+\eta\,D\,r,\qquad
 # x\leftarrow\Pi_{\kappa}\bigl(x-h\operatorname{sign}(g)\bigr).$$
 #
-# Norms are per frame; every $q=10$ iterations the next motion map takes its turn. In the library:
+# Norms are per frame. In the library:
 
 # %%
 import inspect
@@ -296,7 +299,7 @@ page.record(
 )
 
 # %% [markdown]
-# Signed pictures are grey at zero and scaled to their largest value. What the attack does to clips it fools:
+# Signed pictures are grey at zero and scaled to their largest value; the noise is one of the kind that is drawn. What the attack does to clips it fools:
 
 
 # %% tags=["hide-input"]
@@ -353,8 +356,8 @@ show_clips("fig-3.3", chapter.LOOK_SETS)
 
 # %% [markdown]
 # Left: a frame as recorded, with motion vectors. Then four of eight frames clean, adversarial, and their difference
-# amplified around grey. The perturbation is the same in every frame, up to clipping at black and white, and its
-# regions are those of equal motion.
+# amplified around grey. The regions of the perturbation are those of equal motion, and frames of one interval share it, up
+# to clipping at black and white.
 #
 # ## 3.4 Experiments
 #
@@ -395,7 +398,8 @@ page.record(
 # All methods have the same loss, the same bound $\kappa$, the same budget, and are counted alike: every clip through the
 # victim is a query, the clean one and each check included. Their settings come from one search on other clips
 # (Extra 3.C). V-BAD needs an image network; no pretrained one is at hand, so it gets one that has learnt letters, and no
-# class of any of these clips.
+# class of any of these clips. On *moves_panning* and *looks* E-NES and V-BAD are left out: the cap on queries would not
+# allow for them with enough clips for a verdict.
 
 
 # %% tags=["hide-input"]
@@ -541,8 +545,8 @@ page.record(
 )
 
 # %% [markdown]
-# **The loss.** Cross-entropy is the log-probability of the true class. *second_probability* is the released code's,
-# *flicker* the margin of probabilities that the paper is recalled to use, *logits* the margin of logits.
+# **The loss.** Cross-entropy is the log-probability of the true class, *second_probability* the released code's loss (of
+# probabilities), *logits* the margin of logits. The paper is recalled to use a margin of probabilities, `loss="flicker"`.
 
 # %%
 page.record(
@@ -840,8 +844,9 @@ display(
 #
 # #### Extra 3.C: the search for the settings
 #
-# Every method's candidates on clips from the end of the test sets that no table shows, with the same budget. Taken was the
-# candidate with the highest success over both victims, and among equals the one with the fewest queries. How the thesis
+# Candidates of every method on clips from the end of the test sets that no table shows, with the same budget, picked from
+# a longer list that was tried on the same clips beforehand. Taken was the candidate with the highest success over both victims,
+# and among equals the one with the fewest queries; one setting for all sets and victims. How the thesis
 # extended the bandits' prior to clips is not known: *shared* is one prior for all frames.
 
 
