@@ -6,7 +6,9 @@ import torch
 from thesislib.blackbox import Goal
 from thesislib.motion_sampler.losses import LOSSES, flicker, loss_of, second_probability
 
-P = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.45, 0.45], [0.34, 0.33, 0.33], [0.05, 0.9, 0.05]], dtype=torch.float64)
+P = torch.tensor(
+    [[0.7, 0.2, 0.1], [0.1, 0.45, 0.45], [0.34, 0.33, 0.33], [0.05, 0.9, 0.05]], dtype=torch.float64
+)
 LABELS = torch.zeros(4, dtype=torch.int64)
 
 

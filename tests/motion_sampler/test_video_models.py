@@ -4,7 +4,17 @@ import pytest
 import torch
 import torchvision
 
-from thesislib.models.video import INFLATED, I3D, ResNet, i3d, inflate, small_i3d, small_motion_stream, small_tsn2d, tsn2d
+from thesislib.models.video import (
+    I3D,
+    INFLATED,
+    ResNet,
+    i3d,
+    inflate,
+    small_i3d,
+    small_motion_stream,
+    small_tsn2d,
+    tsn2d,
+)
 
 
 def parameters(model):

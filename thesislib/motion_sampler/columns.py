@@ -41,11 +41,11 @@ def _embedded(stands_for: str, i3d: float, tsn: float, *dropped: str) -> Column:
 
 STAND_INS: dict[str, Column] = {
     "moves": _embedded("sthsth_v2", 0.7, 0.35),
-    "moves_panning": _embedded("hmdb51", 0.7, 0.35),
+    "moves_panning": _embedded("hmdb51", 0.7, 0.35, "E-NES", "V-BAD"),
     "looks_many": _embedded("kinetics400", 0.8, 0.8),
-    "looks": _embedded("ucf101", 0.8, 0.8),
+    "looks": _embedded("ucf101", 0.8, 0.8, "E-NES", "V-BAD"),
 }
-"""In the order of the thesis's tables."""
+"""In the order of the thesis's tables. The cap on queries, and eight minutes, leave two columns without two rivals."""
 
 THESIS: dict[str, Column] = {
     name: Column(stands_for=name, victims=_full(i3d, tsn), stream=_TSN)

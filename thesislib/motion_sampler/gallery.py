@@ -211,7 +211,7 @@ def _clips(settings: Settings, identity: str) -> pd.DataFrame:
         for model in settings.models:
             kept = run(settings, dataset, model, OURS)
             maps = maps_shown(settings, dataset, model, "mv")
-            chosen_rows = _fooled_first(kept.frame).iloc[before : before + 2]
+            chosen_rows = _fooled_first(kept.frame).iloc[before : before + 1]
             for place, (_, row) in enumerate(chosen_rows.iterrows()):
                 k = int(row["clip"])
                 clean, change = _clip_and_change(settings, dataset, model, kept.change, k)
