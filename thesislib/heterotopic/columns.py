@@ -115,7 +115,7 @@ _DIGITS = (
     ("SimSiam", 0.03),
     ("Barlow Twins", 0.1),
 )
-_GLYPHS = (("MoCo v2", 0.1), ("rotation", 0.1), ("SimSiam", 0.1), ("Barlow Twins", 0.1))
+_GLYPHS = (("MoCo v2", 0.03), ("rotation", 0.03), ("SimSiam", 0.03), ("Barlow Twins", 0.03))
 
 STAND_INS: dict[str, Column] = {
     "digits_lt": small("cifar10_lt", epochs=20, queue=128, lam=_DIGITS),
