@@ -229,7 +229,7 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
     }
 
 
-_RATES = ("lr=0.1", "lr=0.03", "lr=0.01", "lr=0.003")
+_RATES = ("lr=0.3", "lr=0.1", "lr=0.03", "lr=0.01")
 _STAGES = ("lr=0.5", "lr=0.2", "lr=0.05", "lr=0.01")
 _TAUS = tuple(f"tau={k / 4:g}" for k in range(1, 7))
 SEARCH: dict[str, tuple[str, ...]] = {
