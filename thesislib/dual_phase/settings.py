@@ -78,7 +78,7 @@ class Settings(ChapterSettings):
         (), low=0, unit="images a class", source=f"figure 4.6, {RECON}: 300, 200, 100, 50, 19; 0: K = C"
     )
     banks: tuple[int, ...] = setting(
-        (1, 8, 20), low=1, symbol="m", unit="exemplars", source="figure 4.7, " + RECON
+        (1, 10, 30), low=1, symbol="m", unit="exemplars", source="figure 4.7, " + RECON
     )
     retentions: tuple[float, ...] = setting(
         (0.0, 1.0, 10.0), low=0, symbol=r"\lambda", source="figure 4.8, " + RECON
@@ -238,7 +238,7 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
     }
 
 
-_RATES = ("lr=0.3", "lr=0.1", "lr=0.03", "lr=0.01")
+_RATES = tuple(f"lr={lr}{end}" for end in ("", ", balanced") for lr in (0.3, 0.1, 0.03, 0.01))
 _STAGES = ("lr=0.5", "lr=0.2", "lr=0.05", "lr=0.01")
 _TAUS = tuple(f"tau={k / 4:g}" for k in range(1, 7))
 SEARCH: dict[str, tuple[str, ...]] = {
