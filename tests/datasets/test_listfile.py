@@ -6,8 +6,13 @@ import torch
 from PIL import Image
 
 from thesislib.datasets import DatasetError
-from thesislib.datasets.listfile import PUBLISHED, ListImages, check_list, read_list, train_transform
+from thesislib.datasets.listfile import PUBLISHED, ListImages, check_list, pack, read_list, train_transform
 from thesislib.datasets.listfile import test_transform as eval_transform
+from thesislib.dual_phase.method import PhaseTwo, phase_one, phase_two
+from thesislib.longtail import ResizedCropFlip
+from thesislib.models.residual import ResNet10
+from thesislib.recipe import Recipe
+from thesislib.training import predict, seeded
 
 
 @pytest.fixture
@@ -33,6 +38,25 @@ def test_a_miniature_in_the_real_layout(places):
     assert batch[2, 0].mean().item() == pytest.approx(120 / 255, abs=0.02)
     view, _ = ListImages(places, places.parent, train_transform("places_lt"))[0]
     assert view.shape == (3, 224, 224)
+
+
+def test_packed_once_and_trained_on(places):
+    """The whole path of the large sets: list, packed file, both phases on an ImageNet network."""
+    file = places.parent / "train.npy"
+    images, labels = pack(places, places.parent, file, side=64)
+    assert images.shape == (3, 3, 64, 64) and labels.tolist() == [0, 1, 1]
+    assert images[2, 0].float().mean().item() == pytest.approx(120, abs=4)
+    before = file.stat().st_mtime_ns
+    again, _ = pack(places, places.parent, file, side=64)
+    assert torch.equal(images, again) and file.stat().st_mtime_ns == before
+    assert not list(places.parent.glob(".*part"))
+    recipe = Recipe(epochs=1, batch=4, lr=0.01)
+    model, view = seeded(0, lambda: ResNet10(1)), ResizedCropFlip(32)
+    phase_one(model, (images, labels), [1], recipe, augment=view)
+    made = phase_two(model, (images, labels), [1], PhaseTwo(recipe=recipe, length=4, bank=1), augment=view)
+    assert predict(made, images).shape == (3, 2)
+    with pytest.raises(DatasetError, match=r"holds \(3, 3, 64, 64\), expected \(3, 3, 32, 32\)"):
+        pack(places, places.parent, file, side=32)
 
 
 def test_a_missing_image_and_a_damaged_one(places):
