@@ -242,7 +242,9 @@ def test_a_module_that_is_not_imported_does_not_matter(module, cache):
 
 def test_the_functions_own_module_and_library_versions_are_part_of_the_key(module, cache, monkeypatch):
     module()
-    module(extra="# a comment")
+    module(extra="# a comment")  # decides nothing
+    assert len(files(cache)) == 1
+    module(extra="other = 1")
     module(extra="import yaml")
     assert len(files(cache)) == 3
     monkeypatch.setattr(sources, "_distributions", lambda modules: ["pyyaml==0"])
@@ -453,7 +455,7 @@ def test_a_failed_call_leaves_no_cost_behind(cache, clock, new_process):
 def test_the_caches_own_code_does_not_join_the_key(cache, monkeypatch):
     work(1)
     seen = []
-    monkeypatch.setattr(memo.sources, "fingerprint", lambda files, *rest: seen.extend(files) or "x")
+    monkeypatch.setattr(memo.sources, "code_fingerprint", lambda files, *rest: seen.extend(files) or "x")
     memo._source.__wrapped__(memo.sources.PACKAGE / "spi_mm" / "runs.py")
     names = {file.name for file in seen}
     assert "runs.py" in names and not names & {"memo.py", "sources.py"}

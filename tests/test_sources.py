@@ -1,5 +1,6 @@
 """Which files a module depends on: on packages small enough to count by hand."""
 
+import ast
 import importlib.metadata
 import itertools
 import os
@@ -295,3 +296,88 @@ def test_extra_strings_join_the_fingerprint(tmp_path):
     file.write_text("x")
     found = [sources.fingerprint([file], *extra) for extra in ((), ("1",), ("2",), ("1", "2"), ("12",))]
     assert len(set(found)) == 5
+
+
+# ---- code
+
+
+SOURCE = '''
+"""What the module does."""
+
+import math  # needed below
+
+
+@cached
+def area(r):
+    """Of a circle."""
+    text = f"""{r} # no comment
+
+    kept"""
+    return math.pi * r**2, text
+
+
+class Empty:
+    "Nothing."
+
+
+def short(): "on a line of its own"; return 1
+'''
+
+
+def changed(*edits):
+    text = SOURCE
+    for old, new in edits:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    return sources.code(text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("  # needed below", ""),
+        ("  # needed below", "  # for pi"),
+        ("What the module does", "What\n\nthe module\n# does"),
+        ('    """Of a circle."""\n', ""),
+        ('"Nothing."', '"""Nothing\n    at all."""'),
+        ("\n\n\n@cached", "\n\n# speed\n@cached"),
+        ("import math", "\n\nimport math"),
+    ],
+)
+def test_words_about_the_code_are_no_part_of_it(old, new):
+    assert changed((old, new)) == sources.code(SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("r**2", "r**3"),
+        ("@cached\n", ""),
+        ("# no comment", "# a comment"),  # within a string
+        ("no comment\n\n", "no comment\n"),
+        ("    kept", "        kept"),
+        ("return 1", "return 2"),  # beside a docstring
+    ],
+)
+def test_whatever_decides_a_result_is_code(old, new):
+    assert changed((old, new)) != sources.code(SOURCE)
+
+
+def test_code_does_what_its_source_does():
+    """Every file of the package, stripped, still parses to the same tree but for docstrings."""
+
+    class Bare(ast.NodeTransformer):
+        def visit(self, node):
+            self.generic_visit(node)
+            documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            if documented and ast.get_docstring(node, clean=False) is not None:
+                node.body = node.body[1:]
+            return node
+
+    for file in sources.PACKAGE.rglob("*.py"):
+        text = file.read_text()
+        try:
+            stripped = ast.parse(sources.code(text))
+        except IndentationError:  # a body that was nothing but a docstring
+            continue
+        assert ast.unparse(stripped) == ast.unparse(Bare().visit(ast.parse(text))), file

@@ -42,10 +42,10 @@ def saved_seconds() -> float:
 def memoised(data: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorator: compute once, then read from disk until an argument or the source changes.
 
-    The key holds the function's name, its arguments (plain values, tuples, dataclasses), every file of this
-    package that its module imports (but for the caches themselves), and the versions of the libraries these
-    import. A file that cannot be read back is computed again. Writing is atomic, so an interrupted run leaves
-    complete results or none.
+    The key holds the function's name, its arguments (plain values, tuples, dataclasses), the code of every
+    file of this package that its module imports (but for the caches themselves), and the versions of the
+    libraries these import. A file that cannot be read back is computed again. Writing is atomic, so an
+    interrupted run leaves complete results or none.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def _source(file: str) -> str:
     """Hash of a module's closure; taken once a process, since loaded code does not change either."""
     files, versions = sources.closure(Path(file))
     mine = {Path(__file__).resolve(), Path(sources.__file__).resolve()}  # decide when, never what
-    return sources.fingerprint(set(files) - mine, *versions)
+    return sources.code_fingerprint(set(files) - mine, *versions)
 
 
 def _plain(value: Any) -> Any:

@@ -10,8 +10,10 @@ import ast
 import functools
 import hashlib
 import importlib.metadata
+import io
 import sys
-from collections.abc import Iterable, Iterator
+import tokenize
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -56,11 +58,52 @@ def closure(start: Path) -> tuple[list[Path], list[str]]:
 
 def fingerprint(paths: Iterable[Path], *extra: str) -> str:
     """SHA-256 over the contents of files (and their place below this package's parent) and some strings."""
+    return _digest(paths, Path.read_bytes, extra)
+
+
+def code_fingerprint(paths: Iterable[Path], *extra: str) -> str:
+    """The same over Python files' code only: comments, docstrings and blank lines decide no result."""
+    return _digest(paths, lambda path: code(path.read_text(encoding="utf-8")).encode(), extra)
+
+
+def code(text: str) -> str:
+    """Python source without comments, docstrings and blank lines.
+
+    Made of the source's own lines, not of its syntax tree: the same text under every version of Python.
+
+    >>> code('def f():  # why\\n    "What."\\n\\n    return "#1"')
+    'def f():\\n    return "#1"'
+    """
+    lines = text.split("\n")
+    dropped = {row for node in ast.walk(ast.parse(text)) for row in _docstring(node, lines)}
+    kept = set()  # lines within a string, blank or not
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        (row, column), (last, _) = token.start, token.end
+        if token.type == tokenize.COMMENT:
+            lines[row - 1] = lines[row - 1][:column].rstrip()
+        elif last > row:
+            kept.update(range(row, last + 1))
+    numbered = ((row, line) for row, line in enumerate(lines, 1) if row not in dropped)
+    return "\n".join(line for row, line in numbered if row in kept or line.strip())
+
+
+def _docstring(node: ast.AST, lines: list[str]) -> range:
+    """Numbers of the lines that a node's docstring fills; none if code stands on one of them too."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    if not isinstance(node, documented) or ast.get_docstring(node, clean=False) is None:
+        return range(0)
+    text = node.body[0]
+    before = lines[text.lineno - 1].encode()[: text.col_offset]
+    after = lines[text.end_lineno - 1].encode()[text.end_col_offset :]
+    return range(0) if before.strip() or after.strip() else range(text.lineno, text.end_lineno + 1)
+
+
+def _digest(paths: Iterable[Path], read: Callable[[Path], bytes], extra: Iterable[str]) -> str:
     digest = hashlib.sha256()
     root = PACKAGE.parent
     for path in sorted(Path(p).resolve() for p in paths):
         name = path.relative_to(root) if path.is_relative_to(root) else path.name
-        digest.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+        digest.update(f"{name}\0".encode() + hashlib.sha256(read(path)).digest())
     for text in extra:
         digest.update(f"\0{text}".encode())
     return digest.hexdigest()

@@ -29,7 +29,7 @@ class Streams:
         self.device, self.dtype = device, dtype
 
     def normal(self, rows: Tensor, shape: Sequence[int]) -> Tensor:
-        """Standard normal numbers, shape (len(rows), *shape)."""
+        """Standard normal numbers, shape ``(len(rows), *shape)``."""
         return self._stack(rows, lambda g: torch.randn(*shape, generator=g, dtype=self.dtype), shape)
 
     def directions(self, rows: Tensor, count: int, size: int) -> Tensor:

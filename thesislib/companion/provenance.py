@@ -40,7 +40,7 @@ def git_state() -> dict[str, str | bool | None]:
 
 
 def method_files(chapter: house.Chapter) -> dict[str, str]:
-    """The files that decide a chapter's numbers (no drawing, nothing neutral), each with its hash."""
+    """The files that decide a chapter's numbers (no drawing, nothing neutral), each with its code's hash."""
     hashes = _hashes(sources.closure(sources.PACKAGE / str(chapter.package) / "experiments.py")[0])
     return {name: print_ for name, print_ in hashes.items() if name not in NEUTRAL}
 
@@ -112,7 +112,7 @@ def _hashes(files: Iterable[Path]) -> dict[str, str]:
 
 
 def _print_of(file: Path) -> str:
-    return sources.fingerprint([file])[:16] if file.is_file() else "missing"
+    return sources.code_fingerprint([file])[:16] if file.is_file() else "missing"
 
 
 def _git(*words: str) -> str | None:

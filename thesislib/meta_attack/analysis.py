@@ -47,7 +47,7 @@ def _watched(dataset: str, case: Case, numbers: tuple[int, ...], code: str) -> d
     def watch(step: int, rows: Tensor, images: Tensor, maps: Tensor) -> None:
         if step in columns:
             truth = white_box(model, images, Goal(labels[rows])).flatten(1)
-            found[rows, columns[step]] = F.cosine_similarity(maps, truth).double()
+            found[rows.cpu(), columns[step]] = F.cosine_similarity(maps, truth).double().cpu()
 
     result = attack(case, numbers, watch=watch)
     cosines = pd.DataFrame(found.numpy()).ffill(axis=1)
@@ -58,13 +58,16 @@ def _watched(dataset: str, case: Case, numbers: tuple[int, ...], code: str) -> d
 @memoised(data="dataset")
 def _similarities(dataset: str, case: Case, numbers: tuple[int, ...], code: str) -> dict[str, list]:
     model, options = victim_of(case), dict(case.options)
-    attack_ = MetaAttack(meta_attacker(case.dataset, case.learning, "trained", case.seed), **options)
-    random = meta_attacker(case.dataset, case.learning, "random", case.seed)
+    trained, random = (
+        meta_attacker(case.dataset, case.learning, kind, case.seed, case.device).to(case.device)
+        for kind in ("trained", "random")
+    )
+    attack_ = MetaAttack(trained, **options)
     clean, labels, ids = chosen_images(case, numbers)
     goal = Goal(labels)
     truth = white_box(model, clean, goal).flatten(1)
     run = Attempt(Victim(model, chunk=case.chunk), clean, goal, seed=case.seed, ids=ids)
-    every = torch.arange(len(clean))
+    every = torch.arange(len(clean), device=clean.device)
     rows = []
 
     def note(method: str, maps: Tensor, queries: int) -> None:
@@ -109,18 +112,18 @@ def similarity_rows(case: Case, images: int) -> pd.DataFrame:
 
 def held_out_error(case: Case) -> float:
     """Mean squared error of a case's meta attacker on held-out maps of its source models."""
-    return learnt(case.dataset, case.learning, case.kind, case.seed)["error"]
+    return learnt(case.dataset, case.learning, case.kind, case.seed, case.device)["error"]
 
 
 def _sparse(run: Attempt, images: Tensor, index: Tensor, h: float, base: Tensor | None) -> Tensor:
-    every = torch.arange(len(images))
+    every = torch.arange(len(images), device=images.device)
     found = slopes(run.ask, images, every, index, h=h, base=base).to(images.dtype)
     return torch.zeros_like(images.flatten(1)).scatter_(1, index, found)
 
 
 def _directional(run: Attempt, images: Tensor, count: int, smoothing: float = 0.01) -> Tensor:
     """The mean of one-sided differences along random directions, times the direction."""
-    every = torch.arange(len(images))
+    every = torch.arange(len(images), device=images.device)
     total = torch.zeros_like(images.flatten(1))
     for _ in range(count):
         u = run.streams.directions(every, 1, total.shape[1])[:, 0]

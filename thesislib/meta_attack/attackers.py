@@ -14,19 +14,22 @@ from thesislib.meta_attack.reptile import Task, error_of, reptile, vanilla
 from thesislib.training import seeded
 
 KINDS = ("trained", "random", "vanilla", "estimated", "white-box few")
+"""Ways to come by a meta attacker; :func:`learnt` says what each is."""
+
+GPU_CHUNK = 2048  # images sent to a network at once; 64 suit a processor's cache
 HELD_OUT = 100  # test images a source on which learning is monitored, as in the released code
 
 
-def meta_attacker(dataset: str, learning: Learning, kind: str, seed: int) -> MetaAttacker:
-    """A meta attacker of one of :data:`KINDS`; see :func:`learnt`."""
+def meta_attacker(dataset: str, learning: Learning, kind: str, seed: int, device: str) -> MetaAttacker:
+    """A meta attacker of one of :data:`KINDS`, on the CPU; see :func:`learnt`."""
     data = images_of(dataset, learning.size)
     attacker = MetaAttacker(data["channels"], learning.size, width=learning.width)
-    attacker.load_state_dict(learnt(dataset, learning, kind, seed)["weights"])
+    attacker.load_state_dict(learnt(dataset, learning, kind, seed, device)["weights"])
     return attacker
 
 
 @memoised(data="dataset")
-def learnt(dataset: str, learning: Learning, kind: str, seed: int) -> dict:
+def learnt(dataset: str, learning: Learning, kind: str, seed: int, device: str) -> dict:
     """Learn a meta attacker from the gradients of a column's source models.
 
     Parameters
@@ -39,50 +42,58 @@ def learnt(dataset: str, learning: Learning, kind: str, seed: int) -> dict:
         ``white-box few``: on true gradients of the same images.
     seed : int
         Of weights and sampling; all kinds start from the same weights.
+    device : str
+        Where it is trained, and its source models were.
 
     Returns
     -------
     dict
-        ``weights`` (a state dict), ``history`` (columns of the learning curve), ``error`` (on held-out maps of
-        the source models), ``queries`` (to each source model).
+        ``weights`` (a state dict, on the CPU), ``history`` (columns of the learning curve), ``error`` (on held-out
+        maps of the source models), ``queries`` (to each source model).
     """
     data = images_of(dataset, learning.size)
     start = seeded(seed, lambda: MetaAttacker(data["channels"], learning.size, width=learning.width))
-    held_out = _joined([_task(dataset, learning, source, "held out", seed)[0] for source in learning.sources])
+    start = start.to(device)
+    held_out = _joined(
+        [_task(dataset, learning, source, "held out", seed, device)[0] for source in learning.sources]
+    )
     if kind == "random":
+        error = error_of(start, *held_out)
         return {
-            "weights": start.state_dict(),
+            "weights": start.cpu().state_dict(),
             "history": {},
-            "error": error_of(start, *held_out),
+            "error": error,
             "queries": 0,
         }
-    made = [_task(dataset, learning, source, kind, seed) for source in learning.sources]
+    made = [_task(dataset, learning, source, kind, seed, device) for source in learning.sources]
     tasks, how = [task for task, _ in made], learning.reptile
     if kind == "vanilla":
         best, history = vanilla(start, tasks, held_out, how, lr=learning.vanilla_lr, seed=seed)
     else:
         best, history = reptile(start, tasks, held_out, how, seed=seed)
     return {
-        "weights": best.state_dict(),
+        "weights": best.cpu().state_dict(),
         "history": history.to_dict("list"),
         "error": float(history["error"].min()),
         "queries": max(queries for _, queries in made),
     }
 
 
-def _task(dataset: str, learning: Learning, source: Network, kind: str, seed: int) -> tuple[Task, int]:
+def _task(
+    dataset: str, learning: Learning, source: Network, kind: str, seed: int, device: str
+) -> tuple[Task, int]:
     """Images and maps of one source model, and the queries that the maps cost."""
     data = images_of(dataset, learning.size)
-    model = network(dataset, learning.size, source.name, source.width, source.recipe, source.noise, seed)
+    how = (source.name, source.width, source.recipe, source.noise)
+    model = network(dataset, learning.size, *how, seed, device)
     few = kind in ("estimated", "white-box few")
     part, count = (
         ("test", HELD_OUT) if kind == "held out" else ("train", learning.few if few else learning.images)
     )
-    images, goal = data[part][:count], Goal(data[f"{part}_labels"][:count])
+    images, goal = data[part][:count].to(device), Goal(data[f"{part}_labels"][:count].to(device))
     if kind == "estimated":
-        return (images, standardised(estimated(Victim(model), images, goal))), 2 * images[0].numel() * len(
-            images
-        )
+        victim = Victim(model, chunk=64 if device == "cpu" else GPU_CHUNK)
+        return (images, standardised(estimated(victim, images, goal))), 2 * images[0].numel() * len(images)
     return (images, standardised(white_box(model, images, goal))), 0
 
 

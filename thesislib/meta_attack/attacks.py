@@ -23,6 +23,8 @@ ATTACKS: dict[str, Callable[..., Callable[..., AttackResult]]] = {
     "Decision boundary": DecisionBoundary,
     "Opt-attack": OptAttack,
 }
+"""Called with an attack's fields, each gives the attack; Meta transfer differs in whose meta attacker it is given."""
+
 METHODS = tuple(ATTACKS)
 HARD_LABEL = ("Decision boundary", "Opt-attack")
 

@@ -11,6 +11,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from thesislib.meta_attack import analysis
+from thesislib.meta_attack.attackers import GPU_CHUNK
 from thesislib.meta_attack.attacks import thesis_queries
 from thesislib.meta_attack.column import TARGETED, UNTARGETED
 from thesislib.meta_attack.meta_attack import MetaAttack
@@ -38,8 +39,9 @@ def case_of(settings: Settings, dataset: str, method: str, goal: str, **changes:
         "options": tuple(sorted(settings.options_of(method, dataset, goal).items())),
         "partner": partner,
         "budget": settings.cap(method),
-        "chunk": column.chunk,
+        "chunk": column.chunk if settings.device == "cpu" else GPU_CHUNK,
         "seed": settings.seeds()[0],
+        "device": settings.device,
     }
     return Case(**fields | changes)
 
@@ -94,9 +96,8 @@ def tab_2_3(settings: Settings) -> pd.DataFrame:
         column = settings.column(dataset)
         for n in (column.victim, *column.learning.sources):
             seed = settings.seeds()[0]
-            right = trained(dataset, column.learning.size, n.name, n.width, n.recipe, n.noise, seed)[
-                "correct"
-            ]
+            how = (n.name, n.width, n.recipe, n.noise, seed, settings.device)
+            right = trained(dataset, column.learning.size, *how)["correct"]
             victim = n is column.victim
             rows.append(
                 {

@@ -52,18 +52,18 @@ def images_of(dataset: str, size: int) -> dict[str, Tensor | int]:
 
 
 def network(
-    dataset: str, size: int, name: str, width: float, recipe: Recipe, noise: float, seed: int
+    dataset: str, size: int, name: str, width: float, recipe: Recipe, noise: float, seed: int, device: str
 ) -> nn.Module:
     """A trained network in evaluation mode; arguments as for :func:`trained`."""
     data = images_of(dataset, size)
     model = make_model(name, classes=data["classes"], channels=data["channels"], size=size, width=width)
-    model.load_state_dict(trained(dataset, size, name, width, recipe, noise, seed)["weights"])
-    return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    model.load_state_dict(trained(dataset, size, name, width, recipe, noise, seed, device)["weights"])
+    return model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
 
 
 @memoised(data="dataset")
 def trained(
-    dataset: str, size: int, name: str, width: float, recipe: Recipe, noise: float, seed: int
+    dataset: str, size: int, name: str, width: float, recipe: Recipe, noise: float, seed: int, device: str
 ) -> dict:
     """Train a network of :data:`thesislib.models.MODELS` on a data set's training part.
 
@@ -78,11 +78,13 @@ def trained(
         Standard deviation of Gaussian noise added to training images, 0 in the thesis.
     seed : int
         Of weights and order.
+    device : str
+        Where it is trained; rounding differs between devices, so the weights do.
 
     Returns
     -------
     dict
-        ``weights`` (a state dict), ``correct`` (tensor of bool, one a test image).
+        ``weights`` (a state dict), ``correct`` (tensor of bool, one a test image); both on the CPU.
     """
     data = images_of(dataset, size)
     model = seeded(
@@ -91,9 +93,10 @@ def trained(
     )
 
     def noisy(images: Tensor, generator: torch.Generator) -> Tensor:
-        return (images + noise * torch.randn(images.shape, generator=generator)).clamp(0, 1)
+        drawn = torch.randn(images.shape, generator=generator).to(images.device)
+        return (images + noise * drawn).clamp(0, 1)
 
     fit(model, (data["train"], data["train_labels"]), recipe, augment=noisy if noise else None, seed=seed,
-        test=(data["test"], data["test_labels"]) if recipe.keep_best else None)  # fmt: skip
-    correct = predict(model, data["test"]).argmax(1) == data["test_labels"]
-    return {"weights": model.state_dict(), "correct": correct}
+        device=device, test=(data["test"], data["test_labels"]) if recipe.keep_best else None)  # fmt: skip
+    correct = predict(model, data["test"]).argmax(1).cpu() == data["test_labels"]
+    return {"weights": model.cpu().state_dict(), "correct": correct}

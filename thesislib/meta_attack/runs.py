@@ -51,6 +51,8 @@ class Case:
     budget : int or None
     chunk : int
     seed : int
+    device : str
+        Where networks are trained and attacks run.
     """
 
     dataset: str
@@ -64,6 +66,7 @@ class Case:
     budget: int | None = None
     chunk: int = 64
     seed: int = 0
+    device: str = "cpu"
 
 
 def attack_rows(case: Case, numbers: range, *, held_out: bool = False) -> pd.DataFrame:
@@ -103,13 +106,15 @@ def attack(
 
 
 def victim_of(case: Case) -> torch.nn.Module:
-    """The trained victim of a case."""
-    v = case.victim
-    return network(case.dataset, case.learning.size, v.name, v.width, v.recipe, v.noise, case.seed)
+    """The trained victim of a case, on its device."""
+    v, size = case.victim, case.learning.size
+    return network(case.dataset, size, v.name, v.width, v.recipe, v.noise, case.seed, case.device)
 
 
 def chosen_images(case: Case, numbers: range, held_out: bool = False) -> tuple[Tensor, Tensor, list[int]]:
     """Correctly classified test images by their places, their labels and their numbers in the test set.
+
+    Images and labels are on the case's device.
 
     Raises
     ------
@@ -117,15 +122,15 @@ def chosen_images(case: Case, numbers: range, held_out: bool = False) -> tuple[T
         If there are not so many.
     """
     v, size = case.victim, case.learning.size
-    correct = trained(case.dataset, size, v.name, v.width, v.recipe, v.noise, case.seed)["correct"].nonzero()[
-        :, 0
-    ]
+    how = (v.name, v.width, v.recipe, v.noise, case.seed, case.device)
+    correct = trained(case.dataset, size, *how)["correct"].nonzero()[:, 0]
     if len(numbers) and max(numbers) >= len(correct):
         raise ValueError(f"{case.dataset} has {len(correct)} test images that {v.name} classifies correctly, "
                          f"image {max(numbers)} was asked for")  # fmt: skip
     rows = (correct.flip(0) if held_out else correct)[list(numbers)]
     data = images_of(case.dataset, size)
-    return data["test"][rows], data["test_labels"][rows], rows.tolist()
+    images, labels = (data[name][rows].to(case.device) for name in ("test", "test_labels"))
+    return images, labels, rows.tolist()
 
 
 @functools.cache
@@ -133,7 +138,7 @@ def source_of(method: str) -> str:
     """Hash of the files behind an attack."""
     attacks = importlib.import_module("thesislib.meta_attack.attacks")
     files, versions = sources.closure(Path(inspect.getfile(attacks.ATTACKS[method])))
-    return sources.fingerprint(files, *versions)
+    return sources.code_fingerprint(files, *versions)
 
 
 @memoised(data="dataset")
@@ -154,14 +159,15 @@ def _made(case: Case, **extra: object):
     options = dict(case.options) | extra
     if "attacker" in fields:
         dataset, learning = case.partner or (case.dataset, case.learning)
-        attacker = meta_attacker(dataset, learning, case.kind, case.seed)
+        attacker = meta_attacker(dataset, learning, case.kind, case.seed, case.device)
         if learning.size != case.learning.size:
             attacker = attacker.resized(case.learning.size)
-        options["attacker"] = attacker
+        options["attacker"] = attacker.to(case.device)
     if "decoder" in fields and options.pop("codec", "autoencoder") == "autoencoder":
         codec = importlib.import_module("thesislib.meta_attack.codec")
-        options["decoder"] = codec.decoder(case.dataset, case.learning.size, case.seed)
+        found = codec.decoder(case.dataset, case.learning.size, case.seed, case.device)
+        options["decoder"] = found.to(case.device)
     if "pool" in fields:
         data = images_of(case.dataset, case.learning.size)
-        options["pool"] = (data["train"], data["train_labels"])
+        options["pool"] = (data["train"].to(case.device), data["train_labels"].to(case.device))
     return make(**options)
