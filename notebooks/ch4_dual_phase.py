@@ -153,9 +153,11 @@ def draw_angles(frame):
             lw=0,
         )
         left.text(
-            *(1.06 * np.array(tip)),
+            1.06 * tip[0],
+            1.06 * tip[1] + 0.25 * (name == "head sample"),
             f"{words}\n{mean:.0f}°",
             va="center",
+            ha="right" if name == "head sample" else "left",
             color=color,
         )
         right.scatter([k] * len(rows), rows["std"], color=color, s=18)
@@ -265,7 +267,7 @@ def draw_epochs(frame):
             )
         axes.set(
             xlabel="epoch",
-            title=f"shares as in the batch{'' if not end else ' removed'}",
+            title="equal weight to both" if end else "shares as in the batch",
         )
     panels[0].set(ylabel="angle (°)", ylim=(0, 120))
     panels[0].legend()

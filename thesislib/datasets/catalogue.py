@@ -213,7 +213,7 @@ ENTRIES = (
             "glyphs_lt": "678 + 960 at ratio 33, 16 × 16 colour, 24 classes",
             "glyphs_lt_steep": "761 + 800 at ratio 80, 16 × 16 colour, 20 classes",
             "glyphs_lt_fine": "619 + 900 at ratio 15, 20 × 20 colour, 30 classes",
-            "glyphs_lt_many": "623 + 960 at ratio 12, 16 × 16 colour, 48 classes",
+            "glyphs_lt_many": "609 + 800 at ratio 15, 16 × 16 colour, 40 classes",
         }.items()
     ),
     Entry(

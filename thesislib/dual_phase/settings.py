@@ -137,7 +137,7 @@ PROFILES: dict[str, Settings] = {
     "laptop": Settings(
         profile="laptop",
         methods=tuple(m for m in METHODS if m not in ("CE, longer", "Focal", "CB")),
-        few_methods=("CE", "tau-norm", "cRT", "Dual-phase"),
+        few_methods=("CE", "cRT", "Joint, then phase II", "Dual-phase"),
     ),
     "paper": Settings(
         profile="paper",
