@@ -28,13 +28,13 @@ def verdicts(identity, rows):
 
 @pytest.mark.parametrize("identity", ["tab-4.2", "tab-4.3", "tab-4.6"])
 def test_every_baseline_must_be_beaten(identity):
-    good = {OURS: 60.0, "CE": 50.0, "cRT": 55.0}
-    assert verdicts(identity, frame("method", good)) == ["holds"]
-    assert verdicts(identity, frame("method", good | {"cRT": 61.0})) == ["does not hold"]
-    equal = frame("method", {OURS: 50.0, "CE": 50.0})
-    assert verdicts(identity, equal) == ["undecided"]
-    assert verdicts(identity, frame("method", good, seeds=range(3))) == ["not tested at this profile"]
-    assert verdicts(identity, frame("method", {"CE": 1.0})) == ["not tested at this profile"]
+    good = {OURS: 60.0, "CE": 50.0, "cRT": 55.0, CONTROL: 61.0}
+    assert verdicts(identity, frame("method", good)) == ["holds", "does not hold"]
+    assert verdicts(identity, frame("method", good | {"cRT": 61.0})) == ["does not hold"] * 2
+    equal = frame("method", {OURS: 50.0, "CE": 50.0, CONTROL: 50.0})
+    assert verdicts(identity, equal) == ["undecided"] * 2
+    assert verdicts(identity, frame("method", good, seeds=range(3))) == ["not tested at this profile"] * 2
+    assert verdicts(identity, frame("method", {"CE": 1.0})) == ["not tested at this profile"] * 2
 
 
 def test_each_ratio_counts_and_one_with_few_seeds_is_left_out_and_said():

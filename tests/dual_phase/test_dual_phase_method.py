@@ -103,6 +103,24 @@ def test_phase_two_sees_bank_and_tail_and_nothing_else(first):
     assert set(train[1][bank.indices].tolist()) == set(HEAD)
 
 
+def test_balanced_sampling_draws_classes_equally_often(first):
+    model, train = first
+    labels = {value: k for value, k in zip(train[0][:, 0, 0, 0].tolist(), train[1].tolist(), strict=True)}
+    drawn = []
+
+    def watch(images, generator):
+        drawn.extend(labels[value] for value in images[:, 0, 0, 0].tolist())
+        return images
+
+    counts = []
+    for balanced in (False, True):
+        drawn.clear()
+        how = PhaseTwo(recipe=SHORT, length=48, bank=2, balanced=balanced)
+        phase_two(model, train, HEAD, how, augment=watch)
+        counts.append([drawn.count(k) for k in range(4)])
+    assert counts[1] == [24] * 4 and counts[0][1] > counts[0][0]  # six images of class 1, two of class 0
+
+
 def test_without_weight_the_loss_is_cross_entropy_alone(first):
     model, train = first
     how = PhaseTwo(recipe=SHORT, length=48, bank=4, retention=0.0)

@@ -121,17 +121,42 @@ def test_the_joint_loss_is_its_formula(classifier, around):
     assert ensemble.weighted(terms).item() != pytest.approx(0.7 * terms.ssl.item())
 
 
-def test_the_second_view_has_draws_of_its_own(classifier):
+@pytest.mark.parametrize("recipe", [RECIPE, Recipe(epochs=1)], ids=["crop and flip", "no draws"])
+def test_the_second_view_has_draws_of_its_own_in_every_step(classifier, recipe):
     images = torch.rand(5, 3, 8, 8)
-    views = Views(weak_view(RECIPE), StrongView(), classifier())
-    generator = torch.Generator().manual_seed(0)
-    both, again = views(images, generator), views(images, generator)
+
+    def epoch(seed):
+        generator = torch.Generator().manual_seed(seed)
+        return [views(images, generator) for _ in range(2)]
+
+    views = Views(weak_view(recipe), StrongView(), classifier())
+    first, again, other = epoch(0), epoch(1), epoch(0)
     plain = torch.Generator().manual_seed(0)
-    for made in (both, again):  # the weak view takes the plain training's draws, step after step
-        assert torch.equal(made[:, :3], weak_view(RECIPE)(images, plain))
-    assert not torch.equal(both[:, 3:], again[:, 3:])
-    fresh = views(images, torch.Generator().manual_seed(0))
-    assert torch.equal(fresh, both)
+    for made in first:  # the weak view takes the plain training's draws, step after step
+        assert torch.equal(made[:, :3], weak_view(recipe)(images, plain))
+    assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))  # an epoch repeats itself
+    seconds = [made[:, 3:] for made in (*first, *again)]
+    assert not any(torch.equal(a, b) for k, a in enumerate(seconds) for b in seconds[:k])
+
+
+def test_a_continued_training_is_the_uninterrupted_one(classifier, around, pictures, tmp_path):
+    whole, halves = classifier(), classifier()
+    history = fit_joint(around(whole), pictures, RECIPE, strong=StrongView())
+    options = {"strong": StrongView(), "checkpoint": tmp_path / "joint.pt"}
+
+    def stop(model, row):
+        raise KeyboardInterrupt
+
+    views = Views(weak_view(RECIPE), StrongView(), halves)
+    ensemble = around(halves)
+    with pytest.raises(KeyboardInterrupt):
+        fit(ensemble, pictures, RECIPE, augment=views, checkpoint=options["checkpoint"],
+            loss=lambda s, y, epoch: F.cross_entropy(s, y) + ensemble.weighted(ensemble.terms)
+            if epoch < 1 else stop(None, None))  # fmt: skip
+    again = fit_joint(around(halves), pictures, RECIPE, **options)
+    assert len(again) == len(history) == 2
+    for a, b in zip(whole.state_dict().values(), halves.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_the_classifier_s_statistics_are_those_of_its_own_view(classifier, around):
@@ -193,6 +218,11 @@ def test_collapse_is_measured_and_said(classifier, around, pictures):
 def test_bad_input_is_refused_with_what_would_do(classifier, around, options, message):
     with pytest.raises(ValueError, match=message):
         around(classifier(), **options)
+
+
+def test_one_view_where_two_are_asked_for_is_refused(classifier, around):
+    with pytest.raises(ValueError, match="no pairs of views; call joint"):
+        around(classifier()).train()(torch.rand(4, 3, 8, 8))
 
 
 def test_a_batch_of_one_and_a_queue_too_long_are_refused(classifier, around, pictures):

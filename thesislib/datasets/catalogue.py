@@ -236,10 +236,10 @@ ENTRIES = (
     *(
         _longtail(name, size, FONTS, "glyphs", package="matplotlib", drawn_by="longtail.py")
         for name, size in {
-            "glyphs_lt": "968 + 1,800 at ratio 40, 20 × 20 colour, 30 classes",
-            "glyphs_lt_steep": "1,083 + 1,440 at ratio 100, 24 × 24 colour, 24 classes",
-            "glyphs_lt_many": "1,127 + 1,800 at ratio 20, 20 × 20 colour, 60 classes",
-            "glyphs_lt_fine": "1,079 + 1,600 at ratio 16, 28 × 28 colour, 40 classes",
+            "glyphs_lt": "678 + 960 at ratio 33, 16 × 16 colour, 24 classes",
+            "glyphs_lt_steep": "761 + 800 at ratio 80, 16 × 16 colour, 20 classes",
+            "glyphs_lt_fine": "619 + 900 at ratio 15, 20 × 20 colour, 30 classes",
+            "glyphs_lt_many": "609 + 800 at ratio 15, 16 × 16 colour, 40 classes",
         }.items()
     ),
     Entry(

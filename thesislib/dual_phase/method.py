@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from thesislib.dual_phase.exemplar_bank import Bank, exemplar_bank
 from thesislib.dual_phase.memory_retentive import LOSSES, memory_retentive_loss
 from thesislib.longtail.frozen import Frozen
-from thesislib.longtail.samplers import passes_sampler
+from thesislib.longtail.samplers import class_aware_sampler, passes_sampler
 from thesislib.prediction import predict
 from thesislib.recipe import Recipe
 from thesislib.training import fit, seeded
@@ -40,6 +40,8 @@ class PhaseTwo:
     recipe : Recipe
         Its epochs are of `length` images each, whatever the bank's size.
     length : int
+    balanced : bool
+        Whether classes are drawn equally often, or images.
     bank : int
         Exemplars of a head class; 0: none, phase II sees the tail alone.
     rule : str
@@ -58,6 +60,7 @@ class PhaseTwo:
 
     recipe: Recipe
     length: int
+    balanced: bool = False
     bank: int = 20
     rule: str = "alternating"
     retention: float = 1.0
@@ -254,8 +257,10 @@ def phase_two(
         old, new = (part.float() for part in learner.seen)
         return found + how.retention * memory_retentive_loss(old, new, how.form, how.temperature)
 
-    sampler = passes_sampler(len(kept), how.length)
     data = images[kept], labels[kept.to(labels.device)]
+    sampler = passes_sampler(len(kept), how.length)
+    if how.balanced:
+        sampler = class_aware_sampler(data[1], how.length)
     fit(learner, data, how.recipe, loss=loss, sampler=sampler, seed=seed, precision=precision,
         **{"device": device} | options)  # fmt: skip
     return start

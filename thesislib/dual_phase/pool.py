@@ -45,7 +45,8 @@ def case(
     more_than : float, optional
         The disentanglement point of the dual-phase method; None: that between Many and Medium, 0: K = C.
     candidate : str
-        ``"lr=0.1"`` or ``"tau=0.5"``: that of the second stage, in place of the column's.
+        ``"lr=0.1"`` or ``"tau=0.5"``: that of the second stage, in place of the column's; ``"lr=0.1, balanced"``:
+        of phase II, with classes drawn equally often.
     **changes
         Fields of :class:`PhaseTwo`.
 
@@ -113,13 +114,15 @@ def _of(
 
 
 def _with(finish: Finish, candidate: str) -> Finish:
-    name, _, text = candidate.partition("=")
+    pair, _, sampling = candidate.partition(", ")
+    name, _, text = pair.partition("=")
     value = float(text)
     if name == "tau":
         return replace(finish, tau=value)
     if finish.phase_two:
         how = finish.phase_two
-        return replace(finish, phase_two=replace(how, recipe=replace(how.recipe, lr=value)))
+        recipe = replace(how.recipe, lr=value)
+        return replace(finish, phase_two=replace(how, recipe=recipe, balanced=bool(sampling)))
     return replace(finish, recipe=replace(finish.recipe, lr=value))
 
 

@@ -84,16 +84,17 @@ def cifar(dataset: str, epochs: int) -> Column:
     )
 
 
-def small(stands_for: str, *, epochs: int, queue: int, lam: tuple[tuple[str, float], ...]) -> Column:
-    """ResNet-8 of three quarters the width on small pictures of characters, which must not be mirrored."""
+def small(stands_for: str, *, queue: int, lam: tuple[tuple[str, float], ...]) -> Column:
+    """ResNet-8 of half the width on small pictures of characters, which must not be mirrored."""
+    epochs = 28
     return Column(
         stands_for=stands_for,
         depth=8,
-        widths=(12, 24, 48),
+        widths=(8, 16, 32),
         recipe=Recipe(
             epochs=epochs, batch=64, lr=0.1, weight_decay=5e-4, schedule="one-cycle", test_every=epochs
         ),
-        crt=Recipe(epochs=5, batch=64, lr=0.2, weight_decay=5e-4, schedule="cosine"),
+        crt=Recipe(epochs=5, batch=64, lr=0.5, weight_decay=5e-4, schedule="cosine"),
         pad=1,
         flip=False,
         view=StrongView(smallest=0.5, flip=False),
@@ -115,10 +116,10 @@ _DIGITS = (
     ("SimSiam", 0.03),
     ("Barlow Twins", 0.1),
 )
-_GLYPHS = (("MoCo v2", 0.1), ("rotation", 0.1), ("SimSiam", 0.1), ("Barlow Twins", 0.1))
+_GLYPHS = (("MoCo v2", 0.03), ("rotation", 0.03), ("SimSiam", 0.03), ("Barlow Twins", 0.03))
 
 STAND_INS: dict[str, Column] = {
-    "digits_lt": small("cifar10_lt", epochs=20, queue=128, lam=_DIGITS),
-    "glyphs_lt": small("cifar100_lt", epochs=20, queue=256, lam=_GLYPHS),
+    "digits_lt": small("cifar10_lt", queue=128, lam=_DIGITS),
+    "glyphs_lt": small("cifar100_lt", queue=256, lam=_GLYPHS),
 }
 """Data sets that need nothing, each with what it stands for."""

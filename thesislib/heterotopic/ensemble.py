@@ -141,10 +141,20 @@ class HeterotopicEnsemble(nn.Module):
         """Logits, as :func:`thesislib.training.fit` asks for them.
 
         In training images are pairs of views, one after the other in the channels' axis, as
-        :class:`thesislib.heterotopic.joint.Views` makes them, and ``self.terms`` keeps what :meth:`loss` adds.
+        :class:`thesislib.heterotopic.joint.Views` makes them, and ``self.terms`` keeps what the joint loss adds.
+
+        Raises
+        ------
+        ValueError
+            In training, if the channels are no pair.
         """
         if not self.training:
             return self.classifier(self.stage(self.branch.trunk(images)).mean((-2, -1)))
+        if self.method.two_views and images.shape[1] % 2:
+            shape = tuple(images.shape)
+            raise ValueError(
+                f"images of shape {shape} are no pairs of views; call joint(query, key), or fit_joint"
+            )
         query, key = images.chunk(2, 1) if self.method.two_views else (images, images)
         logits, self.terms = self.joint(query, key)
         return logits

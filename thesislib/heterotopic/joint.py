@@ -26,7 +26,9 @@ class Views:
     """Two views of each image, one after the other in the channels' axis.
 
     The first view takes the draws that a plain training would take, and no more. The second has a stream of its
-    own, so that a self-supervision of weight 0 leaves the classifier's training as it is, bit for bit.
+    own, started anew whenever the given generator is one of another seed, so that a self-supervision of weight 0
+    leaves the classifier's training as it is, bit for bit, and a training continued after any epoch goes on as
+    if it had never stopped.
 
     Parameters
     ----------
@@ -38,16 +40,17 @@ class Views:
 
     def __init__(self, weak: View, strong: View | None, model: nn.Module) -> None:
         self.weak, self.strong, self.model = weak, strong, model
+        self._of, self._own = -1, Generator()
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         """Views of shape (n, 2 channels, height, width), or (n, channels, …) without a strong one."""
         first = ready(self.weak(images, generator), self.model)
         if self.strong is None:
             return first
-        beside = Generator()
-        beside.set_state(generator.get_state())
-        own = Generator().manual_seed(int(torch.randint(2**62, (), generator=beside)) ^ 0x5E1F)
-        return torch.cat([first, ready(self.strong(images, own), self.model)], 1)
+        if generator.initial_seed() != self._of:  # a new epoch's
+            self._of = generator.initial_seed()
+            self._own.manual_seed(self._of ^ 0x5E1F)
+        return torch.cat([first, ready(self.strong(images, self._own), self.model)], 1)
 
 
 def weak_view(recipe: Recipe) -> View:

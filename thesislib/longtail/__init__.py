@@ -31,7 +31,7 @@ from thesislib.longtail.ncm import NearestMean, ncm
 from thesislib.longtail.samplers import class_aware_sampler, passes_sampler
 from thesislib.longtail.shots import SHOTS, head_classes, shot_groups
 from thesislib.longtail.tau_norm import TAUS, tau_norm
-from thesislib.longtail.views import CropFlip
+from thesislib.longtail.views import CropFlip, ResizedCropFlip
 
 __all__ = [
     "LDAM",
@@ -41,6 +41,7 @@ __all__ = [
     "CropFlip",
     "Frozen",
     "NearestMean",
+    "ResizedCropFlip",
     "adjusted_logits",
     "balanced_accuracy",
     "balanced_interval",

@@ -1,0 +1,118 @@
+"""List files of the large sets: a miniature in the real layout, the published counts, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from thesislib.datasets import DatasetError
+from thesislib.datasets.listfile import PUBLISHED, ListImages, check_list, pack, read_list, train_transform
+from thesislib.datasets.listfile import test_transform as eval_transform
+from thesislib.dual_phase.method import PhaseTwo, phase_one, phase_two
+from thesislib.longtail import ResizedCropFlip
+from thesislib.models.residual import ResNet10
+from thesislib.recipe import Recipe
+from thesislib.training import predict, seeded
+
+
+@pytest.fixture
+def places(tmp_path):
+    """Three images in the layout of Places-LT."""
+    lines = []
+    for number, (folder, label) in enumerate((("a/airfield", 0), ("a/alley", 1), ("a/alley", 1))):
+        file = tmp_path / "data_256" / folder / f"{number:08}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (320, 260), (60 * number, 0, 0)).save(file)
+        lines.append(f"data_256/{folder}/{number:08}.jpg {label}\n")
+    path = tmp_path / "Places_LT_train.txt"
+    path.write_text("".join(lines))
+    return path
+
+
+def test_a_miniature_in_the_real_layout(places):
+    images = ListImages(places, places.parent, eval_transform("places_lt"))
+    assert images.labels.tolist() == [0, 1, 1] and len(images) == 3
+    loader = torch.utils.data.DataLoader(images, batch_size=3)
+    batch, labels = next(iter(loader))
+    assert batch.shape == (3, 3, 224, 224) and labels.tolist() == [0, 1, 1]
+    assert batch[2, 0].mean().item() == pytest.approx(120 / 255, abs=0.02)
+    view, _ = ListImages(places, places.parent, train_transform("places_lt"))[0]
+    assert view.shape == (3, 224, 224)
+
+
+def test_packed_once_and_trained_on(places):
+    """The whole path of the large sets: list, packed file, both phases on an ImageNet network."""
+    file = places.parent / "train.npy"
+    images, labels = pack(places, places.parent, file, side=64)
+    assert images.shape == (3, 3, 64, 64) and labels.tolist() == [0, 1, 1]
+    assert images[2, 0].float().mean().item() == pytest.approx(120, abs=4)
+    before = file.stat().st_mtime_ns
+    again, _ = pack(places, places.parent, file, side=64)
+    assert torch.equal(images, again) and file.stat().st_mtime_ns == before
+    assert not list(places.parent.glob(".*part"))
+    recipe = Recipe(epochs=1, batch=4, lr=0.01)
+    model, view = seeded(0, lambda: ResNet10(1)), ResizedCropFlip(32)
+    phase_one(model, (images, labels), [1], recipe, augment=view)
+    made = phase_two(model, (images, labels), [1], PhaseTwo(recipe=recipe, length=4, bank=1), augment=view)
+    assert predict(made, images).shape == (3, 2)
+    with pytest.raises(DatasetError, match=r"holds \(3, 3, 64, 64\), expected \(3, 3, 32, 32\)"):
+        pack(places, places.parent, file, side=32)
+
+
+def test_a_missing_image_and_a_damaged_one(places):
+    first = next(places.parent.glob("data_256/a/airfield/*"))
+    first.write_bytes(b"no image")
+    with pytest.raises(DatasetError, match="cannot be read as an image"):
+        ListImages(places, places.parent, eval_transform("places_lt"))[0]
+    first.unlink()
+    with pytest.raises(DatasetError, match=r"1 of 3 images .* are not under .*, first data_256/a/airfield"):
+        ListImages(places, places.parent, eval_transform("places_lt"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a.jpg\n", "line 1: 'a.jpg' is not a path and a class number"),
+        ("a.jpg 0\nb.jpg -1\n", "line 2"),
+        ("a.jpg 0\nb.jpg 2\n", "class 1 of 3 has no image"),
+        ("\n", "names no image"),
+    ],
+)
+def test_bad_lists(tmp_path, text, message):
+    path = tmp_path / "list.txt"
+    path.write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        read_list(path)
+
+
+def test_a_path_may_hold_blanks(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("my images/a b.jpg 0\n")
+    assert read_list(path)[0] == ["my images/a b.jpg"]
+    with pytest.raises(DatasetError, match="no list file"):
+        read_list(tmp_path / "other.txt")
+
+
+def like(name):
+    """Labels with a set's published counts."""
+    want = PUBLISHED[name]
+    many, medium, few = want.groups
+    counts = np.array([want.largest] + [101] * (many - 1) + [50] * medium + [want.smallest] * few)
+    spare = want.images - counts.sum()
+    for k in range(1, many):  # the rest on classes that are Many anyway
+        more = min(spare, want.largest - counts[k])
+        counts[k] += more
+        spare -= more
+    assert spare == 0
+    return np.repeat(np.arange(len(counts)), counts)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_counts_pass_and_others_do_not(name):
+    labels = like(name)
+    check_list(name, labels)
+    with pytest.raises(DatasetError, match=f"images {len(labels) - 1}, expected {len(labels)}"):
+        check_list(name, labels[1:])
+    labels[labels == 0] = 1
+    with pytest.raises(DatasetError, match="of"):
+        check_list(name, np.append(labels[1:], 0))
