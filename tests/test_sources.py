@@ -320,6 +320,10 @@ class Empty:
     "Nothing."
 
 
+ALL = (1, 2)
+"""Every number."""
+
+
 def short(): "on a line of its own"; return 1
 '''
 
@@ -342,6 +346,7 @@ def changed(*edits):
         ('"Nothing."', '"""Nothing\n    at all."""'),
         ("\n\n\n@cached", "\n\n# speed\n@cached"),
         ("import math", "\n\nimport math"),
+        ('"""Every number."""\n', ""),
     ],
 )
 def test_words_about_the_code_are_no_part_of_it(old, new):
@@ -369,10 +374,13 @@ def test_code_does_what_its_source_does():
     class Bare(ast.NodeTransformer):
         def visit(self, node):
             self.generic_visit(node)
-            documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-            if documented and ast.get_docstring(node, clean=False) is not None:
-                node.body = node.body[1:]
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                node.body = [n for n in node.body if not self.prose(n)]
             return node
+
+        @staticmethod
+        def prose(node):
+            return isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
 
     for file in sources.PACKAGE.rglob("*.py"):
         text = file.read_text()

@@ -72,7 +72,7 @@ def code_fingerprint(paths: Iterable[Path], *extra: str) -> str:
 
 
 def code(text: str) -> str:
-    """Python source without comments, docstrings and blank lines.
+    """Python source without comments, blank lines and strings that are statements, docstrings above all.
 
     Made of the source's own lines, not of its syntax tree: the same text under every version of Python.
 
@@ -80,7 +80,7 @@ def code(text: str) -> str:
     'def f():\\n    return "#1"'
     """
     lines = text.split("\n")
-    dropped = {row for node in ast.walk(ast.parse(text)) for row in _docstring(node, lines)}
+    dropped = {row for node in ast.walk(ast.parse(text)) for row in _prose(node, lines)}
     kept = set()  # lines within a string, blank or not
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         (row, column), (last, _) = token.start, token.end
@@ -92,15 +92,17 @@ def code(text: str) -> str:
     return "\n".join(line for row, line in numbered if row in kept or line.strip())
 
 
-def _docstring(node: ast.AST, lines: list[str]) -> range:
-    """Numbers of the lines that a node's docstring fills; none if code stands on one of them too."""
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    if not isinstance(node, documented) or ast.get_docstring(node, clean=False) is None:
+def _prose(node: ast.AST, lines: list[str]) -> range:
+    """Numbers of the lines that a statement fills if it is but a string; none if code stands on one too."""
+    if not (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    ):
         return range(0)
-    text = node.body[0]
-    before = lines[text.lineno - 1].encode()[: text.col_offset]
-    after = lines[text.end_lineno - 1].encode()[text.end_col_offset :]
-    return range(0) if before.strip() or after.strip() else range(text.lineno, text.end_lineno + 1)
+    before = lines[node.lineno - 1].encode()[: node.col_offset]
+    after = lines[node.end_lineno - 1].encode()[node.end_col_offset :]
+    return range(0) if before.strip() or after.strip() else range(node.lineno, node.end_lineno + 1)
 
 
 def _digest(paths: Iterable[Path], read: Callable[[Path], bytes], extra: Iterable[str]) -> str:

@@ -63,8 +63,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "V-BAD": {"samples": 5, "sigma": 0.01},
     "ME-Sampler(MV)": {"assignment": "per frame"},
 }
-"""Settings of the methods on the embedded clips: what the search of Extra 3.C found, one setting for all sets and both
-victims. What is not named is the class's default, which is the released code's value."""
+"""What the search of Extra 3.C found for the methods on the embedded clips, one setting for all sets and both victims. What
+is not named is the class's default, which is the released code's value."""
 
 
 def column_of(dataset: str) -> Column:
