@@ -54,10 +54,10 @@ def _sweep(a: argparse.Namespace) -> int:
         width, opened = len(planned.points), lambda _: executors.cluster(a.on)
     else:
         raise CompanionError(f"--on {a.on!r} is neither local nor an address like tcp://host:8786")
-    print(f"{len(planned.points)} points, into {_short(planned.folder)}", flush=True)
+    print(f"{len(planned.points)} points, into {house.short(planned.folder)}", flush=True)
     with _bar(len(planned.points), planned.chapter.name) as report:
         state = sweep.run(planned, opened, width, resume=a.resume, report=report)
-    print(f"{state.done} of {state.total} points done; open {_short(planned.folder / 'index.html')}")
+    print(f"{state.done} of {state.total} points done; open {house.short(planned.folder / 'index.html')}")
     for point in planned.points:
         if error := state.failed.get(point.name):
             print(f"failed: {point.label}: {error}", file=sys.stderr)
@@ -138,7 +138,3 @@ def _diff(a: argparse.Namespace) -> int:
     lines = difference.between(a.first, a.second)
     print("\n".join(lines) or "no difference")
     return 1 if lines else 0
-
-
-def _short(path: Path) -> Path:
-    return path.relative_to(house.root()) if path.is_relative_to(house.root()) else path
