@@ -296,6 +296,8 @@ def test_results_do_not_depend_on_where_they_ran(project):
     assert len(table) == 40 and set(table["p_size"]) == {2, 3}
     for name in ("ch1_alpha.ipynb", "run.json", "records/fig-1.1.svg"):
         assert len(list((project.root / "pool2" / "points").glob(f"size=*/{name}"))) == 2
+    (record,) = (project.root / "pool2" / "points").glob("size=2*/records/tab-1.1.json")
+    assert json.loads(record.read_text())["provenance"]["peak_mb"] > 50  # a kernel with pandas
     page = (project.root / "pool2" / "index.html").read_text()
     assert "2 of 2 points done" in page and "✓ holds" in page and page.count("<img") == 2
 

@@ -41,7 +41,12 @@ def target(identity: str) -> str:
 
 def verdict(word: str) -> str:
     """A verdict as a coloured word; the word itself says it, the colour only helps."""
-    return f"[{word}]{{.verdict .{word.split(' at ')[0].replace(' ', '-')}}}"
+    return f"[{word}]{{.verdict .{style_of(word)}}}"
+
+
+def style_of(word: str) -> str:
+    """Class of a verdict in style sheets: ``does-not-hold``."""
+    return word.split(" at ")[0].replace(" ", "-")
 
 
 def state(word: str) -> str:
@@ -192,13 +197,14 @@ def provenance(record: Record, command: str) -> str:
     data = ", ".join(f"{name} `{print_}`" for name, print_ in p["data"].items()) or "none read"
     changed = ", ".join(f"{k} = {v}" for k, v in record.parameters.items()) or "none: the profile's own"
     threads = f", threads {p['threads']}" if "threads" in p else ""
+    memory = f", {p['peak_mb']} MB at most" if p.get("peak_mb") else ""
     lines = [
         f"Rerun: `{command}`",
         f"Profile {record.profile}; parameters changed: {changed}; seeds {', '.join(map(str, record.seeds))}",
         f"Data: {data}",
         f"Commit {commit}; inputs `{p['inputs'][:12]}`; started {p['started']}",
         f"Made with {made}",
-        f"On {p['machine']}, device {p['device']}{threads}, {p['seconds']:.0f} s",
+        f"On {p['machine']}, device {p['device']}{threads}, {p['seconds']:.0f} s{memory}",
         f"Spread to expect elsewhere: {record.spread}",
     ]
     return "\n".join(f"- {line}" for line in lines)

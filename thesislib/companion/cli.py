@@ -166,8 +166,8 @@ def _run(a: argparse.Namespace) -> None:
         from thesislib.companion import runner
 
         folder, executed = runner.run(chapter, a.profile, values, force=a.force)
-    shown = folder.relative_to(house.root()) if folder.is_relative_to(house.root()) else folder
-    print(f"{chapter.name} ({a.profile}): {'executed' if executed else 'nothing changed'}, {shown}")
+    done = "executed" if executed else "nothing changed"
+    print(f"{chapter.name} ({a.profile}): {done}, {house.short(folder)}")
 
 
 def _book(a: argparse.Namespace) -> None:

@@ -40,7 +40,13 @@ def tables(kept: Sequence[Record]) -> str:
     if not runs:
         return "No run is recorded yet.\n"
     totals = pd.DataFrame([_total(chapter, place, group) for chapter, place, group in runs])
-    parts = ["## Chapter by chapter", blocks.table(totals), "## How it grows"]
+    machines = dict.fromkeys(f"{r.provenance['machine']}, {r.provenance['device']}" for r in kept)
+    parts = [
+        "## Chapter by chapter",
+        blocks.table(totals),
+        f"Run on: {'; '.join(machines)}.",
+        "## How it grows",
+    ]
     for chapter, place, group in runs:
         if (grown := growth(group)) is not None:
             identity, table = grown
@@ -127,7 +133,6 @@ def _total(chapter: int, place: str, group: Sequence[Record]) -> dict[str, str]:
         "Wall time": duration(sum(r.provenance["seconds"] for r in group)),
         "Counted": ", ".join(f"{n:,} {name}" for name, n in counts.items() if n is not None) or "nothing",
         "Peak memory": f"{max(memory) / 1000:.1f} GB" if memory else "not measured",
-        "On": "; ".join(dict.fromkeys(f"{r.provenance['machine']}, {r.provenance['device']}" for r in group)),
     }
 
 

@@ -33,6 +33,11 @@ def root() -> Path:
     return folder
 
 
+def short(path: Path) -> Path:
+    """A path below the project's folder without that folder; any other as it is."""
+    return path.relative_to(root()) if path.is_relative_to(root()) else path
+
+
 @dataclass(frozen=True)
 class Artefact:
     """A figure or table of the thesis, or an extra that the thesis does not have.

@@ -6,7 +6,6 @@ import functools
 import os
 import platform
 import re
-import resource
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -94,8 +93,12 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores"
 
 
-def peak_memory() -> int:
-    """The most memory that this process has held so far, in MB; what came from a cache took none."""
+def peak_memory() -> int | None:
+    """The most memory that this process has held so far, in MB; None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (
         1_000_000 if sys.platform == "darwin" else 1000
     )

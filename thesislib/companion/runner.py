@@ -88,7 +88,7 @@ def run(
             notebook = part / f"{chapter.slug}.ipynb"
             with contextlib.suppress(OSError):
                 write_atomic(log.with_suffix(".failed.ipynb"), notebook.read_bytes())
-            raise CompanionError(f"{error}; log: {_short(log)}") from None
+            raise CompanionError(f"{error}; log: {house.short(log)}") from None
     log.with_suffix(".failed.ipynb").unlink(missing_ok=True)
     return target, True
 
@@ -237,7 +237,3 @@ def _environment(**values: str) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def _short(path: Path) -> Path:
-    return path.relative_to(house.root()) if path.is_relative_to(house.root()) else path

@@ -173,7 +173,8 @@ def _drive(
     items = [(name, point.values) for name, point in jobs.items()]
     for (name, _), result in executors.outcomes(work, items, opened, width, beat):
         point = jobs[name]
-        error = str(result) or _misfit(sweep, point)
+        failure = result if isinstance(result, str) else str(result) or type(result).__name__
+        error = failure or _misfit(sweep, point)
         if error:
             state.failed[name] = error
         else:

@@ -54,10 +54,10 @@ def _sweep(a: argparse.Namespace) -> int:
         width, opened = len(planned.points), lambda _: executors.cluster(a.on)
     else:
         raise CompanionError(f"--on {a.on!r} is neither local nor an address like tcp://host:8786")
-    print(f"{len(planned.points)} points, into {_short(planned.folder)}", flush=True)
-    with _bar(len(planned.points), planned.chapter.name) as report:
+    print(f"{len(planned.points)} points, into {house.short(planned.folder)}", flush=True)
+    with _Bar(len(planned.points), planned.chapter.name) as report:
         state = sweep.run(planned, opened, width, resume=a.resume, report=report)
-    print(f"{state.done} of {state.total} points done; open {_short(planned.folder / 'index.html')}")
+    print(f"{state.done} of {state.total} points done; open {house.short(planned.folder / 'index.html')}")
     for point in planned.points:
         if error := state.failed.get(point.name):
             print(f"failed: {point.label}: {error}", file=sys.stderr)
@@ -66,15 +66,15 @@ def _sweep(a: argparse.Namespace) -> int:
     return 0
 
 
-class _bar:
+class _Bar:
     """A bar of points with the state beside it on a terminal; in a file, a line for each point that ended."""
 
     def __init__(self, total: int, name: str) -> None:
         from tqdm import tqdm
 
-        self.bar = tqdm(
-            total=total, desc=name, unit="point", disable=not sys.stderr.isatty(), dynamic_ncols=True
-        )
+        shape = "{desc} {bar:20} {elapsed}<{remaining}{postfix}"
+        hidden = not sys.stderr.isatty()
+        self.bar = tqdm(total=total, desc=name, bar_format=shape, disable=hidden, dynamic_ncols=True)
 
     def __enter__(self) -> Callable[[State, str], None]:
         return self.show
@@ -83,10 +83,11 @@ class _bar:
         self.bar.close()
 
     def show(self, state: State, text: str) -> None:
+        ended = state.done + len(state.failed)
         if text:
-            self.bar.write(f"[{state.done + len(state.failed)}/{state.total}] {text}", file=sys.stderr)
-        self.bar.n = state.done + len(state.failed)
-        self.bar.set_postfix_str(state.line(), refresh=True)
+            self.bar.write(f"[{ended}/{state.total}] {text}", file=sys.stderr)
+        self.bar.n = ended
+        self.bar.set_postfix_str(state.line())
 
 
 def several(text: str) -> list[Any]:
@@ -138,7 +139,3 @@ def _diff(a: argparse.Namespace) -> int:
     lines = difference.between(a.first, a.second)
     print("\n".join(lines) or "no difference")
     return 1 if lines else 0
-
-
-def _short(path: Path) -> Path:
-    return path.relative_to(house.root()) if path.is_relative_to(house.root()) else path

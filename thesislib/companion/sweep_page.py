@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from thesislib.companion import gather, grid, house, provenance, records
-from thesislib.companion.blocks import number
+from thesislib.companion.blocks import number, style_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,8 +139,7 @@ def _cell(rows: pd.DataFrame, seed: str) -> str:
 
 
 def _word(verdict: str) -> str:
-    kind = verdict.split(" at ")[0].replace(" ", "-")
-    return f'<span class="{kind}">{MARKS[verdict]} {verdict}</span>'
+    return f'<span class="{style_of(verdict)}">{MARKS[verdict]} {verdict}</span>'
 
 
 def _means(means: pd.DataFrame) -> str:
