@@ -122,9 +122,9 @@ def small(stands_for: str, *, epochs: int = 28, steps: int = 100, bank: int = 10
     length = steps * 64 // 5
 
     # Rates and taus are the best of extra 4.A on glyphs_lt, for all of these sets.
-    def phase(lr: float) -> PhaseTwo:
+    def phase(lr: float, balanced: bool) -> PhaseTwo:
         second = Recipe(epochs=5, batch=64, lr=lr, weight_decay=5e-4, schedule="cosine")
-        return PhaseTwo(recipe=second, length=length, bank=bank)
+        return PhaseTwo(recipe=second, length=length, balanced=balanced, bank=bank)
 
     crt = Recipe(epochs=5, batch=64, lr=0.5, weight_decay=5e-4, schedule="cosine")
     return Column(
@@ -132,10 +132,10 @@ def small(stands_for: str, *, epochs: int = 28, steps: int = 100, bank: int = 10
         depth=8,
         widths=(8, 16, 32),
         recipe=recipe,
-        phase_two=phase(0.3),
-        control=phase(0.1),
+        phase_two=phase(0.3, True),
+        control=phase(0.1, False),
         crt=crt,
-        lws=replace(crt, lr=0.2),
+        lws=crt,
         tau=0.75,
         adjust=1.0,
         pad=1,
