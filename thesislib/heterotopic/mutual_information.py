@@ -108,6 +108,7 @@ BOUNDS: dict[str, type[nn.Module]] = {
     "InfoNCE": InfoNCE,
     "CLUB": CLUB,
 }
+"""By the names that the setting ``bound`` takes."""
 
 
 def make_bound(name: str, channels: int, dim: int) -> nn.Module:
