@@ -52,7 +52,9 @@ class Settings(ChapterSettings):
         160, low=4, symbol="Q_t", unit="queries a clip", source="third party's code: 200,000"
     )
     loss: str = setting(
-        "second_probability", choices=("second_probability", "flicker", "logits"), source="untargeted, of every method; " + RELEASED
+        "second_probability",
+        choices=("second_probability", "flicker", "logits"),
+        source="untargeted, of every method; " + RELEASED,
     )
     target_loss: str = setting(
         "cross_entropy", choices=("cross_entropy", "flicker", "logits"), source="third party's code"
