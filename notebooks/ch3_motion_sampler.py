@@ -461,14 +461,16 @@ page.record(
 # %% [markdown]
 # **How to read it.** The released code averages queries over fooled clips only, the paper, as far as is recalled, counts a
 # failure as $Q$; both are shown, and they rank methods differently where success differs. Claims are decided on
-# the second. $Q$ is two hundred times smaller here than in the thesis, and so are the clips.
+# the second. $Q$ is hundreds of times smaller here than in the thesis, and so are the clips, so success rates are lower.
 #
-# **Where a claim fails, why.** We doubted the implementation first: the attack equals a plain loop of the released steps, and
-# each rival one of its own (`tests/motion_sampler`). What remains are the data. On *looks* appearance tells, so a
-# perturbation that is the same in all frames, and on regions that move alike, is what it takes; there motion saves queries.
-# On *moves* only the change from frame to frame tells I3D the class, and the look-up sampler, the same in every frame, can
-# hardly touch it; a rival with a prior of its own for each frame can. Frames of 32 pixels show a dozen distinct vectors,
-# those of the thesis hundreds. A network trained on real video is also easier to fool than these.
+# **What to doubt, and what was done about it.** The attack equals a plain loop of the released steps, clip by clip, and
+# each rival one of its own (`tests/motion_sampler`). Three choices decide how large the lead is, and none is known from the
+# thesis: how bandits are extended to clips (a prior for each frame, here, since one for all frames fails where motion tells
+# the classes: Extra 3.C), which map goes with which frame, and V-BAD's image network, which has seen letters only; a
+# network trained on photographs would serve it better. On *moves* and *moves_panning* the change from frame to frame
+# tells I3D the class. There a sampler that is the same in all frames of an interval has less to say, and the lead over
+# E-Bandits, whose prior has a picture for each frame, shrinks or turns. Frames of 32 pixels show some twenty distinct
+# vectors, those of the thesis hundreds.
 #
 # ### 3.4.3 Comparison, targeted
 
@@ -516,7 +518,7 @@ page.record(
 # %% [markdown]
 # Targets are the next class. Every method starts at the clean clip and stays within $\kappa$ of it; V-BAD as released
 # starts at a clip of the target class and needs tens of thousands of queries to shrink the ball, more than this budget.
-# With a few hundred queries and twelve classes targets are far for both.
+# With so few queries and ten or twelve classes, targets are far for both.
 #
 # ### 3.4.4 Ablation study
 #
@@ -874,11 +876,10 @@ page.record(
 # %% [markdown]
 # ## 3.5 Conclusion
 #
-# Motion is a prior that costs no query: a codec has computed it already. Where a clip's classes hang on what is seen, noise that
-# is equal where motion is equal finds the perturbation in a fraction of the queries that noise without structure takes,
-# and the map's shape matters, not only its being the same for all frames (Tables 3.3 and 3.4). Where classes hang on the
-# change between frames, a perturbation that is the same in all of them has little to say. The verdicts above keep the two
-# apart.
+# Motion is a prior that costs no query: a codec has computed it already. Noise that is equal where motion is equal finds a
+# perturbation with fewer queries than noise without structure, most clearly where a clip's class hangs on what is seen in it.
+# Where it hangs on the change between frames, a perturbation that frames share has less to say. The verdicts above keep
+# the two apart, and say where the map's own shape matters beyond its being shared (Tables 3.3 and 3.4).
 #
 # ## Try it
 #

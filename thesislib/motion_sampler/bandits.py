@@ -13,6 +13,7 @@ from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
 from thesislib.motion_sampler.losses import loss_of
 from thesislib.motion_sampler.prior import (
     check_clips,
+    kept,
     positive_fields,
     query_length,
     sign_step,
@@ -81,27 +82,28 @@ class EBandits:
         if self.tile > min(images.shape[3:]):
             raise ValueError(f"tile = {self.tile}, but frames are {images.shape[3]} x {images.shape[4]}")
         run = Attempt(victim, images, goal, seed=seed, ids=ids, cost=3, objective=loss_of(self.loss))
-        current = images.clone()
+        rows = run.live
+        clean, current = images[rows], images[rows]
         shape = (images.shape[1], 1 if self.shared else images.shape[2], self.tile, self.tile)
-        prior = torch.zeros(len(images), *shape, dtype=images.dtype, device=images.device)
+        prior = images.new_zeros(len(rows), *shape)
         for count in range(1, self.max_steps + 1):
             live = run.affordable(3)
             if not len(live):
                 break
-            prior[live] = self.improved(run, current[live], prior[live], live)
-            direction = self._enlarged(prior[live], images)
-            current[live] = sign_step(
-                images[live], current[live], direction, step=self.step, kappa=self.kappa
-            )
-            run.check(current[live], count)
+            clean, current, prior = kept(rows, live, clean, current, prior)
+            rows = live
+            prior = self.improved(run, current, prior, live)
+            direction = self._enlarged(prior, images)
+            current = sign_step(clean, current, direction, step=self.step, kappa=self.kappa)
+            run.check(current, count)
         return run.result()
 
     def improved(self, run: Attempt, current: Tensor, prior: Tensor, live: Tensor) -> Tensor:
         """The prior after two queries, shape (len(live), channels, 1 or frames, tile, tile)."""
         length = query_length(self.eps, current)
         change = self.exploration * run.streams.normal(live, prior.shape[1:]) / prior[0].numel() ** 0.5
-        plus, minus = (self._enlarged(prior + sign * change, current) for sign in (1, -1))
-        rise = two_point(run, current, plus, minus, live, length=length)
+        large = (self._enlarged(part, current) for part in (prior, change))
+        rise = two_point(run, current, *large, live, length=length)
         slope = (rise / (length * self.exploration)).to(prior.dtype).view(-1, 1, 1, 1, 1) * change
         if not self.exponentiated:
             return prior + self.prior_lr * slope

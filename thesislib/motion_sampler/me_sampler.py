@@ -12,6 +12,7 @@ from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
 from thesislib.motion_sampler.losses import loss_of
 from thesislib.motion_sampler.prior import (
     check_clips,
+    kept,
     positive_fields,
     query_length,
     sign_step,
@@ -96,26 +97,27 @@ class MESampler:
         numbers = range(len(images)) if ids is None else ids
         motion = Motion(self.maps, numbers, images) if self.noise.needs_maps else None
         run = Attempt(victim, images, goal, seed=seed, ids=ids, cost=3, objective=loss_of(self.loss))
-        current = images.clone()
+        rows = run.live
+        clean, current = images[rows], images[rows]
         shape = (images.shape[1], self.noise.frames(images), *images.shape[3:])
-        prior = torch.zeros(len(images), *shape, dtype=images.dtype, device=images.device)
+        prior = images.new_zeros(len(rows), *shape)
         for count in range(1, self.max_steps + 1):
             live = run.affordable(3)
             if not len(live):
                 break
+            clean, current, prior = kept(rows, live, clean, current, prior)
+            rows = live
             pattern = self.noise.draw(run.streams, live, motion, images, count - 1)
-            prior[live] = self.improved(run, current[live], prior[live], pattern, live)
-            current[live] = sign_step(
-                images[live], current[live], prior[live], step=self.step, kappa=self.kappa
-            )
+            prior = self.improved(run, current, prior, pattern, live)
+            current = sign_step(clean, current, prior, step=self.step, kappa=self.kappa)
             if self.watch is not None:
-                self.watch(count, live, pattern, prior[live], current[live])
-            run.check(current[live], count)
+                self.watch(count, live, pattern, prior, current)
+            run.check(current, count)
         return run.result()
 
     def improved(self, run: Attempt, current: Tensor, prior: Tensor, pattern: Tensor, live: Tensor) -> Tensor:
         """The prior after two queries along a pattern, both of shape (len(live), channels, 1 or frames, h, w)."""
-        length, change = query_length(self.eps, current), self.delta * pattern
-        rise = two_point(run, current, prior + change, prior - change, live, length=length)
+        length = query_length(self.eps, current)
+        rise = two_point(run, current, prior, self.delta * pattern, live, length=length)
         slope = (rise / (length * self.delta)).to(prior.dtype).view(-1, 1, 1, 1, 1)
-        return prior + self.prior_lr * slope * pattern
+        return torch.addcmul(prior, pattern, self.prior_lr * slope)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
 from thesislib.motion_sampler.losses import loss_of
-from thesislib.motion_sampler.prior import check_clips, positive_fields, sign_step
+from thesislib.motion_sampler.prior import check_clips, kept, positive_fields, sign_step
 
 TOGETHER = 64  # pairs of queries sent at once; few clips left still fill a batch
 
@@ -59,14 +59,17 @@ class ENES:
         check_clips(images)
         cost = 2 * self.samples + 1
         run = Attempt(victim, images, goal, seed=seed, ids=ids, cost=cost, objective=loss_of(self.loss))
-        current = images.clone()
+        rows = run.live
+        clean, current = images[rows], images[rows]
         for count in range(1, self.max_steps + 1):
             live = run.affordable(cost)
             if not len(live):
                 break
-            slope = self.estimate(run, current[live], live)
-            current[live] = sign_step(images[live], current[live], slope, step=self.step, kappa=self.kappa)
-            run.check(current[live], count)
+            clean, current = kept(rows, live, clean, current)
+            rows = live
+            slope = self.estimate(run, current, live)
+            current = sign_step(clean, current, slope, step=self.step, kappa=self.kappa)
+            run.check(current, count)
         return run.result()
 
     def estimate(self, run: Attempt, current: Tensor, live: Tensor) -> Tensor:
@@ -96,6 +99,8 @@ def antithetic(run: Attempt, current: Tensor, changes: Tensor, live: Tensor) -> 
     -------
     Tensor of float64, shape (n, k, 2)
     """
-    pairs = torch.stack((current[:, None] + changes, current[:, None] - changes), dim=2)
     n, k = changes.shape[:2]
+    pairs = current.new_empty(n, k, 2, *current.shape[1:])
+    torch.add(current[:, None], changes, out=pairs[:, :, 0])
+    torch.sub(current[:, None], changes, out=pairs[:, :, 1])
     return run.ask(pairs.flatten(0, 2), live.repeat_interleave(2 * k)).view(n, k, 2)

@@ -23,21 +23,10 @@ def query_length(eps: float | None, clips: Tensor) -> float:
     return 0.1 * (clips.shape[1] * clips.shape[3] * clips.shape[4] / FRAME) ** 0.5
 
 
-def per_frame(change: Tensor, length: float) -> Tensor:
-    """The change with each frame scaled to an L2 length; a frame of zeros stays.
-
-    Parameters
-    ----------
-    change : Tensor, shape (n, channels, frames, height, width)
-    """
-    norm = change.pow(2).sum((1, 3, 4), keepdim=True).sqrt()
-    return change * (length / norm.clamp(min=1e-8))
-
-
 def two_point(
-    run: Attempt, current: Tensor, plus: Tensor, minus: Tensor, live: Tensor, *, length: float
+    run: Attempt, current: Tensor, prior: Tensor, change: Tensor, live: Tensor, *, length: float
 ) -> Tensor:
-    """Difference of the losses of two changes of each clip, two queries a clip, shape (len(live),).
+    """Difference of the losses along ``prior + change`` and ``prior - change``, two queries a clip, shape (len(live),).
 
     Queries are not clipped, as in the released code: their change is a fraction of a grey level.
 
@@ -45,26 +34,37 @@ def two_point(
     ----------
     run : Attempt
     current : Tensor, shape (len(live), channels, frames, height, width)
-    plus, minus : Tensor
-        Directions of that shape, or with one frame for all.
+    prior, change : Tensor
+        Of that shape, or with one frame for all.
     live : Tensor of int64
     length : float
-        L2 length to which each frame of a direction is brought.
+        L2 length to which each frame of a direction is brought; one of zeros stays.
     """
-    queries = torch.stack([current + per_frame(change, length) for change in (plus, minus)], dim=1)
+    queries = current.new_empty(len(current), 2, *current.shape[1:])
+    for k, sign in enumerate((1, -1)):
+        direction = torch.add(prior, change, alpha=sign)
+        norm = torch.linalg.vector_norm(direction, dim=(1, 3, 4), keepdim=True)
+        torch.addcmul(current, direction, length / norm.clamp(min=1e-8), out=queries[:, k])
     loss = run.ask(queries.flatten(0, 1), live.repeat_interleave(2)).view(-1, 2)
     return loss[:, 0] - loss[:, 1]
 
 
 def sign_step(clean: Tensor, current: Tensor, direction: Tensor, *, step: float, kappa: float) -> Tensor:
     """``current - step * sign(direction)``, brought back into the L-infinity ball around `clean` and into [0, 1]."""
-    moved = current - step * direction.sign()
-    return inside(clean, moved, kappa)
+    return inside(clean, torch.add(current, direction.sign(), alpha=-step), kappa)
 
 
 def inside(clean: Tensor, clips: Tensor, kappa: float) -> Tensor:
     """The nearest clips within `kappa` of `clean` and within [0, 1]."""
-    return torch.minimum(torch.maximum(clips, clean - kappa), clean + kappa).clamp(0, 1)
+    return torch.clamp(clips, clean - kappa, clean + kappa).clamp_(0, 1)
+
+
+def kept(rows: Tensor, live: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+    """States of the clips that are still under attack; `live` is a part of `rows`, in order."""
+    if len(live) == len(rows):
+        return states
+    stay = torch.isin(rows, live)
+    return tuple(state[stay] for state in states)
 
 
 def positive_fields(attack: object, *names: str) -> None:

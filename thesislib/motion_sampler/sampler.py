@@ -40,12 +40,10 @@ def look_up(noise: Tensor, motion: Tensor) -> Tensor:
     ValueError
         If the noise is smaller than the range.
     """
-    places = positive(motion)
     rows, columns = noise.shape[2:]
-    if places.numel() and reach(motion) > min(rows, columns):
+    if motion.numel() and reach(motion) > min(rows, columns):
         raise ValueError(f"noise of {rows} x {columns} pixels, but the motion ranges over {reach(motion)}")
-    x, y = places.unbind(-1)
-    flat = (y * columns + x).flatten(1)[:, None].expand(-1, noise.shape[1], -1)
+    flat = places(motion, columns).flatten(1)[:, None].expand(-1, noise.shape[1], -1)
     return noise.flatten(2).gather(2, flat).view(*noise.shape[:2], *motion.shape[1:-1])
 
 
@@ -71,6 +69,12 @@ def positive(motion: Tensor) -> Tensor:
     """Each map less its smallest entry, over both directions and all pixels; int64."""
     motion = motion.long()
     return motion - motion.flatten(-3).amin(-1)[..., None, None, None]
+
+
+def places(motion: Tensor, columns: int) -> Tensor:
+    """Where the look-up reads, counted row by row in noise of so many columns; shape (..., height, width)."""
+    x, y = positive(motion).unbind(-1)
+    return y * columns + x
 
 
 def reach(motion: Tensor) -> int:
@@ -133,14 +137,41 @@ class NoiseSampler:
         if not self.needs_maps:
             return streams.normal(live, (channels, self.frames(clips), height, width))
         assert motion is not None
-        maps = (
-            motion.spread(live, frames) if self.frames(clips) > 1 else motion.turn(live, step // self.period)
-        )
+        picked = self._picked(motion, live, frames, step)
         if self.sampler == "warp":
+            maps = torch.stack([mine.maps[turns] for mine, turns in picked])
             return warp(streams.normal(live, (channels, height, width)), self.scale * maps)
-        sides = [motion.sides[row] for row in live.tolist()]  # small: far cheaper than a frame of noise
-        drawn = [streams.normal(live[k : k + 1], (channels, s, s)) for k, s in enumerate(sides)]
-        return torch.cat([look_up(noise, maps[k : k + 1]) for k, noise in enumerate(drawn)])
+        patterns = []
+        for row, (mine, turns) in zip(live, picked, strict=True):
+            noise = streams.normal(row[None], (channels, mine.side**2))[
+                0
+            ]  # a table: small beside a frame of noise
+            patterns.append(noise.index_select(1, mine.places[turns].flatten()))
+        return torch.stack(patterns).view(len(live), channels, -1, height, width)
+
+    def _picked(
+        self, motion: Motion, live: Tensor, frames: int, step: int
+    ) -> list[tuple[ClipMotion, Tensor]]:
+        """The maps of each clip and which of them the frames read, one or one for each frame."""
+        found = []
+        for row in live.tolist():
+            mine = motion.clips[row]
+            count = len(mine.maps)
+            if self.assignment == "per frame":
+                turns = torch.arange(frames, device=live.device) * count // frames
+            else:
+                turns = torch.tensor([step // self.period % count], device=live.device)
+            found.append((mine, turns))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class ClipMotion:
+    """The maps of one clip, the side of the noise they read, and where they read it."""
+
+    maps: Tensor
+    side: int
+    places: Tensor
 
 
 class Motion:
@@ -162,8 +193,7 @@ class Motion:
 
     def __init__(self, maps: Maps, ids: Sequence[int], clips: Tensor) -> None:
         size = tuple(clips.shape[3:])
-        self.maps: list[Tensor] = []
-        self.sides: list[int] = []
+        self.clips: list[ClipMotion] = []
         for number in ids:
             try:
                 found = torch.as_tensor(maps[number])
@@ -176,20 +206,8 @@ class Motion:
                 )
             if found.is_floating_point():
                 raise ValueError(f"clip {number}: motion maps are {found.dtype}, expected integers of pixels")
-            self.maps.append(found.to(clips.device))
-            self.sides.append(reach(found))
-
-    def turn(self, live: Tensor, count: int) -> Tensor:
-        """Map number `count` of each clip, cyclically, shape (len(live), 1, height, width, 2)."""
-        return torch.stack([self.maps[row][count % len(self.maps[row])][None] for row in live.tolist()])
-
-    def spread(self, live: Tensor, frames: int) -> Tensor:
-        """A map for each frame, shape (len(live), frames, height, width, 2)."""
-        picked = []
-        for row in live.tolist():
-            mine = self.maps[row]
-            picked.append(mine[torch.arange(frames, device=mine.device) * len(mine) // frames])
-        return torch.stack(picked)
+            found, side = found.to(clips.device), reach(found)
+            self.clips.append(ClipMotion(found, side, places(found, side)))
 
 
 def _unit(places: Tensor, size: int) -> Tensor:

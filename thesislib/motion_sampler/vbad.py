@@ -11,7 +11,7 @@ from torch import Tensor
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
 from thesislib.motion_sampler.losses import loss_of
 from thesislib.motion_sampler.nes import TOGETHER, antithetic
-from thesislib.motion_sampler.prior import check_clips, inside, positive_fields
+from thesislib.motion_sampler.prior import check_clips, inside, kept, positive_fields
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,22 +95,24 @@ class VBAD:
         wanted = self._wanted(goal, images)
         cost = 2 * self.samples + 1
         run = Attempt(victim, images, goal, seed=seed, ids=ids, cost=cost, objective=loss_of(self.loss))
-        current = images.clone()
-        if self.random_start and goal.targets is None and len(run.live):
-            noise = _uniform(run.streams.normal(run.live, images.shape[1:]))
-            start = images[run.live] + self.kappa * noise
-            current[run.live] = inside(images[run.live], start, self.kappa)
-        step = torch.full((len(images),), self.step, dtype=images.dtype, device=images.device)
+        rows = run.live
+        clean, current = images[rows], images[rows]
+        if self.random_start and goal.targets is None and len(rows):
+            noise = _uniform(run.streams.normal(rows, images.shape[1:]))
+            current = inside(clean, clean + self.kappa * noise, self.kappa)
+        step = images.new_full((len(images),), self.step)
         since = run.loss.clone()
         for count in range(1, self.max_steps + 1):
             live = run.affordable(cost)
             if not len(live):
                 break
-            direction = self.tentative(run, current[live], live, None if wanted is None else wanted[live])
-            sign = self.rectified(run, current[live], direction, live)
-            moved = current[live] - step[live].view(-1, 1, 1, 1, 1) * direction * sign
-            current[live] = inside(images[live], moved, self.kappa)
-            run.check(current[live], count)
+            clean, current = kept(rows, live, clean, current)
+            rows = live
+            direction = self.tentative(run, current, live, None if wanted is None else wanted[live])
+            sign = self.rectified(run, current, direction, live)
+            moved = current - step[live].view(-1, 1, 1, 1, 1) * direction * sign
+            current = inside(clean, moved, self.kappa)
+            run.check(current, count)
             if count % self.patience == 0:
                 stuck = run.loss >= since
                 step[stuck] = (step[stuck] / 2).clamp(min=min(self.least_step, self.step))
