@@ -65,16 +65,18 @@ def _short(how: PhaseTwo) -> PhaseTwo:
 
 
 CHOSEN = {
-    "phase_two": 0.01,
-    "phase_two balanced": False,
-    "control": 0.01,
-    "control balanced": False,
+    "phase_two": 0.1,
+    "phase_two balanced": True,
+    "control": 0.1,
+    "control balanced": True,
     "crt": 0.2,
     "lws": 0.2,
-    "tau": 1.0,
-    "adjust": 1.0,
+    "tau": 0.75,
+    "adjust": 1.25,
 }
-"""On CIFAR-LT: rates and sampling of the second stages and taus, the best of extra 4.A."""
+"""On CIFAR-LT. The taus are the best on a seed that no comparison reports. Rates of second stages were not searched
+there: cRT's and LWS's are the published ones; phase II, and its control, have the rate of the joint recipe and
+classes drawn equally often, which is what did best on the small sets among rates up to that one."""
 
 
 def cifar(epochs: int) -> Column:
@@ -122,9 +124,9 @@ def small(stands_for: str, *, epochs: int = 28, steps: int = 100, bank: int = 10
     length = steps * 64 // 5
 
     # Rates and taus are the best of extra 4.A on glyphs_lt, for all of these sets.
-    def phase(lr: float) -> PhaseTwo:
+    def phase(lr: float, balanced: bool) -> PhaseTwo:
         second = Recipe(epochs=5, batch=64, lr=lr, weight_decay=5e-4, schedule="cosine")
-        return PhaseTwo(recipe=second, length=length, bank=bank)
+        return PhaseTwo(recipe=second, length=length, balanced=balanced, bank=bank)
 
     crt = Recipe(epochs=5, batch=64, lr=0.5, weight_decay=5e-4, schedule="cosine")
     return Column(
@@ -132,10 +134,10 @@ def small(stands_for: str, *, epochs: int = 28, steps: int = 100, bank: int = 10
         depth=8,
         widths=(8, 16, 32),
         recipe=recipe,
-        phase_two=phase(0.3),
-        control=phase(0.1),
+        phase_two=phase(0.3, True),
+        control=phase(0.1, False),
         crt=crt,
-        lws=replace(crt, lr=0.2),
+        lws=crt,
         tau=0.75,
         adjust=1.0,
         pad=1,
