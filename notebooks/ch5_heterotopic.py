@@ -598,8 +598,9 @@ page.record(
 )
 
 # %% [markdown]
-# The recorded runs are on the real sets at ratio 100, with a fifth of the usual epochs (40 for 200), which costs every row some points;
-# the published numbers beside them are from full schedules, and some from stronger augmentation.
+# `thesis run ch5 --only tab-5.5 --profile paper -p device cuda` makes this table on the real sets at ratio 100, with a fifth of the
+# usual epochs (40 for 200), which costs every row some points; the published numbers beside it are from full schedules, and some
+# from stronger augmentation.
 
 # %%
 page.record(
@@ -626,12 +627,11 @@ page.record(
 # %% [markdown]
 # **Where a claim fails, why.** We doubted the implementation first. Every loss agrees with a plain loop and with finite differences,
 # the bounds find the information of Gaussians whose information is known, with $\lambda=0$ the classifier is the plain one bit for
-# bit, and the self-supervised tasks are learnt (their losses fall below a guess, their features do not collapse). What
-# remains is the data. The stand-ins have a few hundred images and trainings of some two hundred steps: self-supervision has
-# little to find in them that labels have not, it takes a share of the same few steps, and among two hundred keys many are
-# of the query's own class. As initialisation it is at a particular disadvantage on the glyphs, where a
-# high rate undoes what was learnt before it can be used. So these columns show that the machinery runs and costs what it costs; what it is worth is a question for the
-# real sets, whose recorded runs stand below where there are any.
+# bit, and features that collapse are warned of (column *spread* above). What remains is the data. The stand-ins have a few
+# hundred images and trainings of a few hundred steps: self-supervision has little to find in them that labels have not, it takes a
+# share of the same few steps, and among some two hundred keys many are of the query's own class. In the search (Extra 5.B) no weight did
+# much good, and the larger ones did harm. So these columns show that the machinery runs and what it costs; what it is worth is a question
+# for the real sets. Recorded runs on those stand below a figure or table where there are any.
 #
 # ### 5.4.2 Ablation
 #

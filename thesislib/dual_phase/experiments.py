@@ -149,15 +149,18 @@ def tab_4_1(settings: Settings) -> pd.DataFrame:
             joint = found(settings, dataset, "CE", **how)
             tail = TAILS[dataset]
             counts = images_of(dataset, None if ratio == RATIOS[dataset] else ratio)["counts"].numpy()
-            of = {
-                "Model-all": np.array(joint["by class"])[counts > tail.many],
-                "Model-all, head logits": joint["restricted"],
-                "Model-head": found(settings, dataset, "Model-head", **how)["by class"],
-                "Model-all, linear probe": found(settings, dataset, "Linear probe", **how)["by class"],
-                "Model-head, linear probe": found(settings, dataset, "Head probe", **how)["by class"],
+            whole = np.array(joint["by class"])[counts > tail.many]
+            of = {"Model-all": whole, "Model-all, head logits": joint["restricted"]}
+            others = {
+                "Model-head": "Model-head",
+                "Model-all, linear probe": "Linear probe",
+                "Model-head, linear probe": "Head probe",
             }
-            for name, accuracies in of.items():
-                rows.append((dataset, ratio, name, seed, 100 * np.mean(accuracies), joint["made on"]))
+            for name, method in others.items():
+                if name in settings.head_rows:
+                    of[name] = found(settings, dataset, method, **how)["by class"]
+            for name in settings.head_rows:
+                rows.append((dataset, ratio, name, seed, 100 * np.mean(of[name]), joint["made on"]))
     return _rounded(pd.DataFrame(rows, columns=["dataset", "ratio", "method", "seed", "accuracy", "made on"]))
 
 

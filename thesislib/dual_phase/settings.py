@@ -66,6 +66,7 @@ class Settings(ChapterSettings):
     device: str = setting("cpu", choices=("cpu", "cuda"))
     precision: str = setting("float32", choices=("float32", "bf16"))
     methods: tuple[str, ...] = setting(METHODS, choices=METHODS, source="tables 4.2 to 4.6")
+    head_rows: tuple[str, ...] = setting(HEAD_ROWS, choices=HEAD_ROWS, source="table 4.1; " + OURS)
     ratios: tuple[float, ...] = setting(
         (), low=1, unit="images of the first class for one of the last", source="table 4.5: 200, 100, 50"
     )
@@ -216,7 +217,7 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
             if m in settings.methods
         ],
         "tab-4.1": [
-            {"dataset": (first,), "ratio": (r,), "method": HEAD_ROWS, "seed": seeds}
+            {"dataset": (first,), "ratio": (r,), "method": settings.head_rows, "seed": seeds}
             for r in settings.ratios_of(first)
         ],
         "tab-4.2": comparison(places, settings.few_methods),
