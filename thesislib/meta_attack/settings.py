@@ -28,10 +28,10 @@ OURS = "choice of this book"
 BATCH = 25  # images attacked at once; shards start and end at multiples
 
 LONG = {
-    "ZOO": 100,
+    "ZOO": 200,
     "AutoZOOM": 200,
-    "Bandits": 50,
-    "FW-black": 50,
+    "Bandits": 100,
+    "FW-black": 100,
     "Decision boundary": 50,
     "Opt-attack": 50,
 }
