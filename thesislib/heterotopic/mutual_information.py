@@ -108,6 +108,7 @@ BOUNDS: dict[str, type[nn.Module]] = {
     "InfoNCE": InfoNCE,
     "CLUB": CLUB,
 }
+"""By name; the first is the default."""
 
 
 def make_bound(name: str, channels: int, dim: int) -> nn.Module:
