@@ -286,12 +286,12 @@ page.record(
 
 # %% [markdown]
 # **How to read it.** Early on the head dominates the batch and the sum follows it. Once the head's images are learnt, their loss
-# is small and so is their gradient: the sum then follows whoever still errs. On the small sets that happens within a few
-# epochs, and over the whole training the claim turns round. On the real CIFAR-100-LT (recorded, 40 epochs, ResNet-32, trained on an
-# H100) the head is not learnt by heart in that time, and the angles are those the thesis draws: about 27° and 62°. The
-# right panels take the shares out, and there it is the *tail* that the sum is nearer to, on every set: what bends the
-# overall gradient towards the head is that the head is four fifths of the batch. The two parts themselves stand nearly at right
-# angles; they do not oppose each other. The tail's angle does vary more, by little, and so does that of as few head images.
+# is small and so is their gradient: the sum then follows whoever still errs. On the small sets that happens half-way, and over the
+# whole training the claim turns round. On the real CIFAR-100-LT (recorded: 40 epochs of ResNet-32, trained on an H100) the head is
+# not learnt by heart in that time, and the angles are those the thesis draws: about 27° and 62°. The right panels take the shares
+# out, and there it is the *tail* that the sum is nearer to, on either set: what bends the overall gradient towards the head is that
+# the head is four fifths of the batch. The two parts themselves stand nearly at right angles; they do not oppose each other. The
+# tail's angle varies more on CIFAR-100-LT, by half a degree, and that of as few head images nearly as much.
 #
 # If tail gradients disturb the head, then a model trained on the head alone should be better there. *Model-all* may also answer
 # with tail classes, of which *Model-head* has never heard; so the fair comparison gives it the head's logits only, and a linear probe

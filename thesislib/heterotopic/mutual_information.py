@@ -108,7 +108,7 @@ BOUNDS: dict[str, type[nn.Module]] = {
     "InfoNCE": InfoNCE,
     "CLUB": CLUB,
 }
-"""By the names that the setting ``bound`` takes."""
+"""By name; the first is the default."""
 
 
 def make_bound(name: str, channels: int, dim: int) -> nn.Module:
