@@ -509,7 +509,9 @@ page.record(
 #   that share little. There the attack lives on its queries alone, as the random start in Figure 2.2 does. On ten glyphs it has
 #   learnt a little, and on the digits, where the gradients of the sources agree, training shows from the first step.
 # - *On MNIST* (recorded run) the order against ZOO and AutoZOOM is the thesis's. Bandits, granted a quarter more distortion
-#   by the rule above and stopped at the first success, need about as few queries, where they succeed.
+#   by the rule above and stopped at the first success, need about as few queries, where they succeed. Towards a target, Decision
+#   boundary and Opt-attack begin at training images of the target class: for two digits in five the border on the way to one of
+#   them lies within the distance granted, and some thirty queries are all it takes. Where it does not, they need thousands.
 # - *A target among many classes* is far away, and steps of one fixed size are slow on a long way.
 #
 # #### Extra 2.A: what the attacks look like
