@@ -42,6 +42,7 @@ METHODS: dict[str, Method] = {
     "Shared map": Method(MESampler, "mv", assignment="shared"),
     "Warp": Method(MESampler, "mv", sampler="warp"),
 }
+"""By the names that the tables give them."""
 
 
 def made(name: str, options: dict[str, Any], **given: Any) -> Callable[..., AttackResult]:
