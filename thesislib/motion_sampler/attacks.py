@@ -42,7 +42,7 @@ METHODS: dict[str, Method] = {
     "Shared map": Method(MESampler, "mv", assignment="shared"),
     "Warp": Method(MESampler, "mv", sampler="warp"),
 }
-"""How each method of the tables is made, by its name there."""
+"""By the names that the tables give them."""
 
 
 def made(name: str, options: dict[str, Any], **given: Any) -> Callable[..., AttackResult]:

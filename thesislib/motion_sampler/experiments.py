@@ -175,7 +175,7 @@ def fig_3_5(settings: Settings) -> pd.DataFrame:
 
 
 def extra_3_a(settings: Settings) -> pd.DataFrame:
-    """Motion energy against queries, over all clips; as :func:`energies`."""
+    """Motion energy against queries, over all clips; as :func:`~thesislib.motion_sampler.gallery.energies`."""
     return energies(settings, settings.dataset)
 
 

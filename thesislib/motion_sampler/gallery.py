@@ -121,7 +121,8 @@ def fig_3_8(settings: Settings) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        As :func:`energies`, and ``label`` (name), ``frames`` and ``motion`` (packed, or a dash).
+        As :func:`~thesislib.motion_sampler.gallery.energies`, and ``label`` (name), ``frames`` and ``motion``
+        (packed, or a dash).
     """
     return _failed(settings, settings.having(LOOK_SETS)[:1])
 
