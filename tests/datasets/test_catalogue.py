@@ -68,7 +68,7 @@ def test_present_follows_the_files(monkeypatch, tmp_path):
     monkeypatch.delenv("THESISLIB_DATA", raising=False)
     embedded = ["digits", "breast_cancer", "glyphs", "glyphs_many"]
     embedded += ["moves", "moves_panning", "looks", "looks_many", "digits_lt"]
-    embedded += ["glyphs_lt", "glyphs_lt_steep", "glyphs_lt_many", "glyphs_lt_fine"]
+    embedded += ["glyphs_lt", "glyphs_lt_steep", "glyphs_lt_fine", "glyphs_lt_many"]
     assert [entry.name for entry in available() if entry.present] == embedded
     monkeypatch.setenv("THESISLIB_DATA", str(tmp_path))
     (tmp_path / "cifar10").mkdir()
