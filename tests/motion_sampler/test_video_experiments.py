@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from thesislib.motion_sampler import attacks, experiments, runs, settings
-from thesislib.motion_sampler.column import Network
+from thesislib.motion_sampler.column import VideoVictim
 from thesislib.motion_sampler.columns import OPTIONS, STAND_INS, THESIS, column_of
 from thesislib.motion_sampler.experiments import parsed
 from thesislib.motion_sampler.me_sampler import MESampler
@@ -131,7 +131,7 @@ def stub(monkeypatch, correct):
     monkeypatch.setattr(runs, "trained", lambda *_: {"correct": torch.tensor(correct)})
     data = {"test": torch.arange(8, dtype=torch.uint8).view(8, 1, 1, 1, 1), "test_labels": torch.arange(8)}
     monkeypatch.setattr(runs, "clips_of", lambda _: data)
-    return Network("I3D", "small I3D", Recipe(epochs=1), 0.5)
+    return VideoVictim("I3D", "small I3D", Recipe(epochs=1), 0.5)
 
 
 def test_clips_are_the_first_right_ones_and_the_search_takes_the_last(monkeypatch):

@@ -11,7 +11,7 @@ GOALS = (UNTARGETED, TARGETED)
 
 
 @dataclass(frozen=True)
-class Network:
+class VideoVictim:
     """A victim: the thesis's name of it, the constructor's, how it is trained, and the accuracy that is enough."""
 
     model: str
@@ -28,7 +28,7 @@ class Column:
     ----------
     stands_for : str
         The thesis's data set; its own name where it is that one.
-    victims : tuple of Network
+    victims : tuple of VideoVictim
         I3D and TSN2D.
     stream : Recipe
         Of the motion stream.
@@ -39,11 +39,11 @@ class Column:
     """
 
     stands_for: str
-    victims: tuple[Network, ...]
+    victims: tuple[VideoVictim, ...]
     stream: Recipe
     scale: float = 1.0
     dropped: tuple[tuple[str, str], ...] = ()
 
-    def victim(self, model: str) -> Network:
+    def victim(self, model: str) -> VideoVictim:
         """The victim of that name."""
         return next(v for v in self.victims if v.model == model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from thesislib.motion_sampler.column import UNTARGETED, Column, Network
+from thesislib.motion_sampler.column import UNTARGETED, Column, VideoVictim
 from thesislib.recipe import Recipe
 
 _SHORT = Recipe(epochs=10, batch=32, lr=0.1, nesterov=True, weight_decay=1e-3, schedule="one-cycle")
@@ -18,15 +18,15 @@ _TSN = Recipe(
 )
 
 
-def _small(i3d: float, tsn: float) -> tuple[Network, ...]:
+def _small(i3d: float, tsn: float) -> tuple[VideoVictim, ...]:
     return (
-        Network("I3D", "small I3D", _SHORT, i3d),
-        Network("TSN2D", "small TSN2D", _SHORT, tsn),
+        VideoVictim("I3D", "small I3D", _SHORT, i3d),
+        VideoVictim("TSN2D", "small TSN2D", _SHORT, tsn),
     )
 
 
-def _full(i3d: float, tsn: float) -> tuple[Network, ...]:
-    return (Network("I3D", "I3D", _I3D, i3d), Network("TSN2D", "TSN2D", _TSN, tsn))
+def _full(i3d: float, tsn: float) -> tuple[VideoVictim, ...]:
+    return (VideoVictim("I3D", "I3D", _I3D, i3d), VideoVictim("TSN2D", "TSN2D", _TSN, tsn))
 
 
 def _embedded(stands_for: str, i3d: float, tsn: float, *dropped: str) -> Column:
@@ -63,8 +63,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "V-BAD": {"samples": 5, "sigma": 0.01},
     "ME-Sampler(MV)": {"assignment": "per frame"},
 }
-"""What the search of Extra 3.C found for the methods on the embedded clips, one setting for all sets and both victims. What
-is not named is the class's default, which is the released code's value."""
+"""What the search of Extra 3.C found for the embedded clips, one setting of a method for all sets and both victims.
+
+What is not named is the class's default, which is the released code's value."""
 
 
 def column_of(dataset: str) -> Column:

@@ -23,7 +23,7 @@ from thesislib import sources
 from thesislib.blackbox import AttackResult, Goal, Victim
 from thesislib.blackbox.goals import next_class
 from thesislib.memo import memoised
-from thesislib.motion_sampler.column import TARGETED, Network
+from thesislib.motion_sampler.column import TARGETED, VideoVictim
 from thesislib.motion_sampler.handcrafted_map import s_value, u_sample
 from thesislib.motion_sampler.recorded_maps import maps_of
 from thesislib.motion_sampler.victims import clips_of, floats, image_network, network, trained
@@ -38,7 +38,7 @@ class Case:
     Attributes
     ----------
     dataset : str
-    victim : Network
+    victim : VideoVictim
     method : str
         A key of :data:`thesislib.motion_sampler.attacks.METHODS`.
     goal : str
@@ -50,7 +50,7 @@ class Case:
     """
 
     dataset: str
-    victim: Network
+    victim: VideoVictim
     method: str
     goal: str
     options: Options
@@ -112,7 +112,7 @@ def attack(
 
 
 def chosen(
-    dataset: str, victim: Network, seed: int, numbers: range, held_out: bool = False
+    dataset: str, victim: VideoVictim, seed: int, numbers: range, held_out: bool = False
 ) -> tuple[Tensor, Tensor, list[int]]:
     """Correctly classified test clips by their places, their labels and their numbers in the test set.
 

@@ -28,7 +28,7 @@ MOMENTS = tuple(range(1, 2001, 30))
 """Numbers of queries at which loss curves are read."""
 
 PICTURED = {"fig-3.3": (0, LOOK_SETS), "fig-3.6": (1, MOTION_SETS), "fig-3.7": (1, LOOK_SETS)}
-"""Of the figures that show clips: how many fooled ones are left to the figures before, and of which data sets."""
+"""How many fooled clips a figure leaves to the figures before it, and of which data sets its clips are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ SHARDED = ("models", "methods")
 """What tells the shards of one long run apart."""
 
 REPLAY: dict[str, Any] = {}
-"""A batch is replayed as a whole: networks round a few clips otherwise than many."""
+"""Empty, since a batch is replayed as a whole; networks round a few clips otherwise than many."""
 
 
 def resolve(profile: str, **overrides: Any) -> Settings:
