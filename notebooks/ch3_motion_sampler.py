@@ -331,28 +331,27 @@ def clips_table(frame):
     return frame[["dataset", "model", "clip", "label", "predicted", "queries"]]
 
 
+# %% tags=["hide-input"]
 CLIPS_ALT = (
     "One row a clip: a frame as recorded with arrows of motion, four frames as the victim sees them, the same four after "
     "the attack, and the change of each, amplified around grey."
 )
 
 
-def show_clips(identity, names):
+def about_clips(names):
     """The three figures that show clips differ in their data sets and clips only."""
-    frame = getattr(experiments, identity.replace("-", "_").replace(".", "_"))
-    page.record(
-        identity,
-        frame(settings),
-        draw_clips,
-        summary=clips_table,
-        dataset=settings.having(names),
-        stands_for=STANDS_FOR,
-        alt=CLIPS_ALT,
-    )
+    return {
+        "summary": clips_table,
+        "dataset": settings.having(names),
+        "stands_for": STANDS_FOR,
+        "alt": CLIPS_ALT,
+    }
 
 
 # %%
-show_clips("fig-3.3", chapter.LOOK_SETS)
+page.record(
+    "fig-3.3", experiments.fig_3_3(settings), draw_clips, **about_clips(chapter.LOOK_SETS)
+)
 
 # %% [markdown]
 # Left: a frame as recorded, with motion vectors. Then four of eight frames clean, adversarial, and their difference
@@ -522,6 +521,57 @@ page.record(
 #
 # ### 3.4.4 Ablation study
 #
+# **The improved motion map.** Intervals need not lie on the fixed grid: start and length can follow the movement. How the
+# thesis chooses them is not known; here an interval is taken for the share of pixels that its map moves.
+
+
+# %% tags=["hide-input"]
+def draw_intervals(frame):
+    """How complete maps are, and what that buys."""
+    figure, panels = plt.subplots(1, 3, figsize=(8.2, 2.6))
+    methods = list(dict.fromkeys(frame["method"]))
+    style = look(methods)
+    names = {chapter.OURS: "fixed grid", "Improved map": "improved"}
+    for method in methods:
+        rows = frame[frame["method"] == method]
+        line = {
+            "label": names[method],
+            "color": style["palette"][method],
+            "dashes": style["dashes"][method],
+        }
+        for panel, value in zip(panels[:2], ("moved", "vectors"), strict=True):
+            x = np.sort(rows[value])
+            panel.plot(x, np.arange(1, len(x) + 1) / len(x), drawstyle="steps-post", **line)
+        x = np.sort(rows.loc[rows["success"] > 0, "queries"])
+        panels[2].plot(
+            x, np.arange(1, len(x) + 1) / len(rows), drawstyle="steps-post", **line
+        )
+    panels[0].set(xlabel="share of pixels that move", ylabel="share of clips")
+    panels[1].set(xlabel="distinct vectors in a map")
+    panels[2].set(xlabel="queries", ylabel="share of clips fooled")
+    panels[0].legend()
+    return figure
+
+
+def intervals_table(frame):
+    """As the comparison, with how complete the maps are."""
+    means = frame.groupby("method", sort=False)[["moved", "vectors"]].mean().reset_index()
+    return comparison(frame).merge(means)
+
+
+# %%
+page.record(
+    "fig-3.5",
+    experiments.fig_3_5(settings),
+    draw_intervals,
+    summary=intervals_table,
+    dataset=settings.having(("kinetics400",)),
+    stands_for=STANDS_FOR,
+    alt="Three step curves for maps on the fixed grid and improved maps: share of pixels that move, number of distinct "
+    "vectors, and share of clips fooled against queries.",
+)
+
+# %% [markdown]
 # **Without motion.** Noise of its own for each frame, one noise for all, the other reading of the sampler (*warp*).
 
 # %%
@@ -595,65 +645,19 @@ page.record(
 
 # %% [markdown]
 # The control changes every pixel by as much as the attack, at a random sign.
-#
-# **The improved motion map.** Intervals need not lie on the fixed grid: start and length can follow the movement. How the
-# thesis chooses them is not known; here an interval is taken for the share of pixels that its map moves.
-
-
-# %% tags=["hide-input"]
-def draw_intervals(frame):
-    """How complete maps are, and what that buys."""
-    figure, panels = plt.subplots(1, 3, figsize=(8.2, 2.6))
-    methods = list(dict.fromkeys(frame["method"]))
-    style = look(methods)
-    names = {chapter.OURS: "fixed grid", "Improved map": "improved"}
-    for method in methods:
-        rows = frame[frame["method"] == method]
-        line = {
-            "label": names[method],
-            "color": style["palette"][method],
-            "dashes": style["dashes"][method],
-        }
-        for panel, value in zip(panels[:2], ("moved", "vectors"), strict=True):
-            x = np.sort(rows[value])
-            panel.plot(x, np.arange(1, len(x) + 1) / len(x), drawstyle="steps-post", **line)
-        x = np.sort(rows.loc[rows["success"] > 0, "queries"])
-        panels[2].plot(
-            x, np.arange(1, len(x) + 1) / len(rows), drawstyle="steps-post", **line
-        )
-    panels[0].set(xlabel="share of pixels that move", ylabel="share of clips")
-    panels[1].set(xlabel="distinct vectors in a map")
-    panels[2].set(xlabel="queries", ylabel="share of clips fooled")
-    panels[0].legend()
-    return figure
-
-
-def intervals_table(frame):
-    """As the comparison, with how complete the maps are."""
-    means = frame.groupby("method", sort=False)[["moved", "vectors"]].mean().reset_index()
-    return comparison(frame).merge(means)
-
-
-# %%
-page.record(
-    "fig-3.5",
-    experiments.fig_3_5(settings),
-    draw_intervals,
-    summary=intervals_table,
-    dataset=settings.having(("kinetics400",)),
-    stands_for=STANDS_FOR,
-    alt="Three step curves for maps on the fixed grid and improved maps: share of pixels that move, number of distinct "
-    "vectors, and share of clips fooled against queries.",
-)
 
 # %% [markdown]
 # ### 3.4.5 More visualisation
 
 # %%
-show_clips("fig-3.6", chapter.MOTION_SETS)
+page.record(
+    "fig-3.6", experiments.fig_3_6(settings), draw_clips, **about_clips(chapter.MOTION_SETS)
+)
 
 # %%
-show_clips("fig-3.7", chapter.LOOK_SETS)
+page.record(
+    "fig-3.7", experiments.fig_3_7(settings), draw_clips, **about_clips(chapter.LOOK_SETS)
+)
 
 
 # %% [markdown]
@@ -685,6 +689,7 @@ def draw_failed(frame):
     return figure
 
 
+# %% tags=["hide-input"]
 def failed_table(frame):
     """Energy of fooled and other clips of each victim."""
     table = frame.assign(state=frame["success"].map({1: "fooled", 0: "not fooled"}))
@@ -695,26 +700,26 @@ def failed_table(frame):
     )
 
 
-def show_failed(identity, which):
+def about_failed(which):
     """Two figures that differ in their data set only."""
-    frame = getattr(experiments, identity.replace("-", "_").replace(".", "_"))
-    page.record(
-        identity,
-        frame(settings),
-        draw_failed,
-        summary=failed_table,
-        dataset=settings.having(chapter.LOOK_SETS)[which],
-        stands_for=STANDS_FOR,
-        alt="Left: distribution of the motion energy of clips that were fooled and of those that were not. Right: the first "
-        "clips of each victim that were not fooled, with arrows of motion.",
-    )
+    return {
+        "summary": failed_table,
+        "dataset": settings.having(chapter.LOOK_SETS)[which],
+        "stands_for": STANDS_FOR,
+        "alt": "Left: distribution of the motion energy of clips that were fooled and of those that were not. Right: the "
+        "first clips of each victim that were not fooled, with arrows of motion.",
+    }
 
 
 # %%
-show_failed("fig-3.8", slice(0, 1))
+page.record(
+    "fig-3.8", experiments.fig_3_8(settings), draw_failed, **about_failed(slice(0, 1))
+)
 
 # %%
-show_failed("fig-3.9", slice(-1, None))
+page.record(
+    "fig-3.9", experiments.fig_3_9(settings), draw_failed, **about_failed(slice(-1, None))
+)
 
 # %% [markdown]
 # #### Extra 3.A: motion energy against queries
@@ -752,6 +757,7 @@ def draw_energy(frame):
     return figure
 
 
+# %% tags=["hide-input"]
 def correlations(frame):
     """Rank correlation of energy and queries for each victim."""
     rows = [
