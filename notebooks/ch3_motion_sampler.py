@@ -127,7 +127,15 @@ def draw_arrows(axes, motion, scale=1.0, count=8):
 def draw_introduction(frame):
     """Stages of one attack above, loss curves below."""
     shown = [text for text in frame["picture"] if text != NONE]
-    titles = ["frame", "motion map", "noise", "sampled noise", "prior", "perturbation", "adversarial"]
+    titles = [
+        "frame",
+        "motion map",
+        "noise",
+        "sampled noise",
+        "prior",
+        "perturbation",
+        "adversarial",
+    ]
     figure = plt.figure(figsize=(8.2, 4.2))
     grid = figure.add_gridspec(2, len(titles), height_ratios=(1, 2))
     for k, (text, title) in enumerate(zip(shown, titles, strict=False)):
@@ -135,7 +143,10 @@ def draw_introduction(frame):
     axes, style = figure.add_subplot(grid[1, :]), look(list(chapter.NO_MOTION))
     for method, rows in frame.groupby("method", sort=False):
         table = rows.pivot(index="queries", columns="clip", values="loss")
-        mean, reach = table.mean(axis=1), 1.96 * table.std(axis=1) / np.sqrt(table.shape[1])
+        mean, reach = (
+            table.mean(axis=1),
+            1.96 * table.std(axis=1) / np.sqrt(table.shape[1]),
+        )
         label = "sparked prior" if method == chapter.OURS else method.lower()
         axes.plot(
             mean.index,
@@ -320,7 +331,11 @@ def draw_clips(frame):
             loc="left",
         )
         most = max(np.abs(change).max(), 1.0)
-        rows = (*clean, *hurt, *np.rint(127.5 + 127.5 * change / most).astype(np.uint8))
+        rows = (
+            *clean,
+            *hurt,
+            *np.rint(127.5 + 127.5 * change / most).astype(np.uint8),
+        )
         for panel, image in zip(axes[1:], rows, strict=True):
             show(panel, image)
     return figure
@@ -350,7 +365,10 @@ def about_clips(names):
 
 # %%
 page.record(
-    "fig-3.3", experiments.fig_3_3(settings), draw_clips, **about_clips(chapter.LOOK_SETS)
+    "fig-3.3",
+    experiments.fig_3_3(settings),
+    draw_clips,
+    **about_clips(chapter.LOOK_SETS),
 )
 
 # %% [markdown]
@@ -407,7 +425,9 @@ def interval(values, draws=2000):
     values = np.asarray(values, float)
     if not len(values):
         return "–"
-    means = np.random.default_rng(0).choice(values, (draws, len(values))).mean(axis=1)
+    means = (
+        np.random.default_rng(0).choice(values, (draws, len(values))).mean(axis=1)
+    )
     low, high = np.quantile(means, [0.025, 0.975])
     return f"{values.mean():.0f} [{low:.0f}, {high:.0f}]"
 
@@ -415,7 +435,9 @@ def interval(values, draws=2000):
 def comparison(frame, of="method"):
     """A row a victim and method: success, and average queries by both conventions, with intervals over clips."""
     rows = []
-    for (name, model, method), part in frame.groupby(["dataset", "model", of], sort=False):
+    for (name, model, method), part in frame.groupby(
+        ["dataset", "model", of], sort=False
+    ):
         hit = part[part["success"] > 0]
         rows.append(
             {
@@ -483,11 +505,16 @@ def draw_targeted(frame):
     style = look(methods)["palette"]
     for panel, (value, title) in zip(
         panels,
-        (("charged", "average queries, failures as Q"), ("success", "success rate")),
+        (
+            ("charged", "average queries, failures as Q"),
+            ("success", "success rate"),
+        ),
         strict=True,
     ):
         for k, method in enumerate(methods):
-            table = frame[frame["method"] == method].groupby(["dataset", "model"])[value]
+            table = frame[frame["method"] == method].groupby(["dataset", "model"])[
+                value
+            ]
             mean, reach = table.mean(), 1.96 * table.sem().fillna(0)
             x = np.arange(len(cells)) + (k - (len(methods) - 1) / 2) * 0.38
             panel.bar(x, [mean[c] for c in cells], 0.36, yerr=[reach[c] for c in cells], label=method,
@@ -541,7 +568,9 @@ def draw_intervals(frame):
         }
         for panel, value in zip(panels[:2], ("moved", "vectors"), strict=True):
             x = np.sort(rows[value])
-            panel.plot(x, np.arange(1, len(x) + 1) / len(x), drawstyle="steps-post", **line)
+            panel.plot(
+                x, np.arange(1, len(x) + 1) / len(x), drawstyle="steps-post", **line
+            )
         x = np.sort(rows.loc[rows["success"] > 0, "queries"])
         panels[2].plot(
             x, np.arange(1, len(x) + 1) / len(rows), drawstyle="steps-post", **line
@@ -555,7 +584,11 @@ def draw_intervals(frame):
 
 def intervals_table(frame):
     """As the comparison, with how complete the maps are."""
-    means = frame.groupby("method", sort=False)[["moved", "vectors"]].mean().reset_index()
+    means = (
+        frame.groupby("method", sort=False)[["moved", "vectors"]]
+        .mean()
+        .reset_index()
+    )
     return comparison(frame).merge(means)
 
 
@@ -651,12 +684,18 @@ page.record(
 
 # %%
 page.record(
-    "fig-3.6", experiments.fig_3_6(settings), draw_clips, **about_clips(chapter.MOTION_SETS)
+    "fig-3.6",
+    experiments.fig_3_6(settings),
+    draw_clips,
+    **about_clips(chapter.MOTION_SETS),
 )
 
 # %%
 page.record(
-    "fig-3.7", experiments.fig_3_7(settings), draw_clips, **about_clips(chapter.LOOK_SETS)
+    "fig-3.7",
+    experiments.fig_3_7(settings),
+    draw_clips,
+    **about_clips(chapter.LOOK_SETS),
 )
 
 
@@ -685,7 +724,9 @@ def draw_failed(frame):
             whole, motion = unpack(row.frames), unpack(row.motion)
             show(panel, whole)
             draw_arrows(panel, motion, whole.shape[0] / motion.shape[0])
-            panel.set_title(f"{model}: {row.label}, {row.energy:.2f} px", fontsize=6)
+            panel.set_title(
+                f"{model}: {row.label}, {row.energy:.2f} px", fontsize=6
+            )
     return figure
 
 
@@ -713,12 +754,18 @@ def about_failed(which):
 
 # %%
 page.record(
-    "fig-3.8", experiments.fig_3_8(settings), draw_failed, **about_failed(slice(0, 1))
+    "fig-3.8",
+    experiments.fig_3_8(settings),
+    draw_failed,
+    **about_failed(slice(0, 1)),
 )
 
 # %%
 page.record(
-    "fig-3.9", experiments.fig_3_9(settings), draw_failed, **about_failed(slice(-1, None))
+    "fig-3.9",
+    experiments.fig_3_9(settings),
+    draw_failed,
+    **about_failed(slice(-1, None)),
 )
 
 # %% [markdown]
@@ -736,7 +783,9 @@ def draw_energy(frame):
     )
     style = look(list(chapter.MODELS))
     for panel, name in zip(panels[0], names, strict=True):
-        for model, rows in frame[frame["dataset"] == name].groupby("model", sort=False):
+        for model, rows in frame[frame["dataset"] == name].groupby(
+            "model", sort=False
+        ):
             panel.scatter(
                 rows["energy"] + 0.01,
                 rows["charged"],
@@ -792,7 +841,9 @@ def strips(frame):
     for row in frame.itertuples():
         clean, hurt = unpack(row.clean), unpack(row.adversarial)
         change = 128 + 10 * (hurt.astype(float) - clean)
-        yield np.concatenate([clean, hurt, change.clip(0, 255).astype(np.uint8)], axis=1)
+        yield np.concatenate(
+            [clean, hurt, change.clip(0, 255).astype(np.uint8)], axis=1
+        )
 
 
 def draw_still(frame):
@@ -830,7 +881,9 @@ page.record(
     "extra-3.B",
     frame,
     draw_still,
-    summary=lambda f: f[["dataset", "model", "label", "predicted", "queries"]].head(1),
+    summary=lambda f: f[["dataset", "model", "label", "predicted", "queries"]].head(
+        1
+    ),
     dataset=settings.dataset[:1],
     stands_for=STANDS_FOR,
     alt=CLIP_ALT,
@@ -861,8 +914,12 @@ display(
 # %% tags=["hide-input"]
 def search_table(frame):
     """A row a candidate: over both victims, and each."""
-    table = frame.groupby(["method", "setting"], sort=False)[["success", "charged"]].mean()
-    each = frame.assign(victim=frame["dataset"] + ", " + frame["model"]).pivot_table(
+    table = frame.groupby(["method", "setting"], sort=False)[
+        ["success", "charged"]
+    ].mean()
+    each = frame.assign(
+        victim=frame["dataset"] + ", " + frame["model"]
+    ).pivot_table(
         index=["method", "setting"], columns="victim", values="success", sort=False
     )
     each.columns = [f"success, {name}" for name in each.columns]
@@ -905,7 +962,12 @@ page.record(
 def chosen_settings():
     """Fields of each method."""
     rows = [
-        {"method": m, **{k: v for k, v in settings.options_of(m, settings.dataset[0]).items()}}
+        {
+            "method": m,
+            **{
+                k: v for k, v in settings.options_of(m, settings.dataset[0]).items()
+            },
+        }
         for m in settings.methods
     ]
     return pd.DataFrame(rows).astype(object).fillna("")
