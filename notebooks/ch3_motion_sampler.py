@@ -168,6 +168,7 @@ def draw_introduction(frame):
     return figure
 
 
+# %% tags=["hide-input"]
 def ends_of_curves(frame):
     """Mean loss at the last moment."""
     last = frame[frame["queries"] == frame["queries"].max()]
