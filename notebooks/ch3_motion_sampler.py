@@ -127,15 +127,11 @@ def draw_arrows(axes, motion, scale=1.0, count=8):
 def draw_introduction(frame):
     """Stages of one attack above, loss curves below."""
     shown = [text for text in frame["picture"] if text != NONE]
-    titles = [
-        "frame",
-        "motion map",
-        "noise",
-        "sampled noise",
-        "prior",
-        "perturbation",
-        "adversarial",
-    ]
+    titles = (
+        "frame,motion map,noise,sampled noise,prior,perturbation,adversarial".split(
+            ","
+        )
+    )
     figure = plt.figure(figsize=(8.2, 4.2))
     grid = figure.add_gridspec(2, len(titles), height_ratios=(1, 2))
     for k, (text, title) in enumerate(zip(shown, titles, strict=False)):
@@ -143,10 +139,8 @@ def draw_introduction(frame):
     axes, style = figure.add_subplot(grid[1, :]), look(list(chapter.NO_MOTION))
     for method, rows in frame.groupby("method", sort=False):
         table = rows.pivot(index="queries", columns="clip", values="loss")
-        mean, reach = (
-            table.mean(axis=1),
-            1.96 * table.std(axis=1) / np.sqrt(table.shape[1]),
-        )
+        mean = table.mean(axis=1)
+        reach = 1.96 * table.std(axis=1) / np.sqrt(table.shape[1])
         label = "sparked prior" if method == chapter.OURS else method.lower()
         axes.plot(
             mean.index,
