@@ -127,11 +127,15 @@ def draw_arrows(axes, motion, scale=1.0, count=8):
 def draw_introduction(frame):
     """Stages of one attack above, loss curves below."""
     shown = [text for text in frame["picture"] if text != NONE]
-    titles = (
-        "frame,motion map,noise,sampled noise,prior,perturbation,adversarial".split(
-            ","
-        )
-    )
+    titles = [
+        "frame",
+        "motion map",
+        "noise",
+        "sampled noise",
+        "prior",
+        "perturbation",
+        "adversarial",
+    ]
     figure = plt.figure(figsize=(8.2, 4.2))
     grid = figure.add_gridspec(2, len(titles), height_ratios=(1, 2))
     for k, (text, title) in enumerate(zip(shown, titles, strict=False)):
