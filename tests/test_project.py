@@ -174,6 +174,12 @@ def test_a_notebook_is_committed_unexecuted(script):
     assert sum("parameters" in c.metadata.get("tags", []) for c in notebook.cells) == 1
 
 
+def test_no_two_test_modules_have_one_name():
+    """Folders of tests are no packages, so pytest could import only one of them."""
+    names = [p.name for p in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names)), sorted(n for n in set(names) if names.count(n) > 1)
+
+
 def test_every_notebook_has_both_halves():
     halves = {p.stem for p in (ROOT / "notebooks").glob("*.ipynb")}
     assert halves == {p.stem for p in SCRIPTS}
