@@ -67,7 +67,7 @@ def test_embedded_files_are_the_arrays_the_loaders_return():
 def test_present_follows_the_files(monkeypatch, tmp_path):
     monkeypatch.delenv("THESISLIB_DATA", raising=False)
     embedded = ["digits", "breast_cancer", "glyphs", "glyphs_many", "digits_lt"]
-    embedded += ["glyphs_lt", "glyphs_lt_steep", "glyphs_lt_many", "glyphs_lt_fine"]
+    embedded += ["glyphs_lt", "glyphs_lt_steep", "glyphs_lt_fine", "glyphs_lt_many"]
     assert [entry.name for entry in available() if entry.present] == embedded
     monkeypatch.setenv("THESISLIB_DATA", str(tmp_path))
     (tmp_path / "cifar10").mkdir()
