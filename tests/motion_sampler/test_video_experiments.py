@@ -115,16 +115,21 @@ def test_every_column_stands_for_one_of_the_thesis():
         assert [v.model for v in column_of(name).victims] == list(settings.MODELS)
 
 
-def test_the_cap_on_queries_of_the_chapter():
-    """At most 600,000, were every attack to spend its budget but the fooled clips of the recorded runs (see the page)."""
+def test_the_chapter_asks_at_most_600000_queries():
+    """Were no clip of any attack fooled; a run that serves several artefacts is made once."""
     chosen = resolve("laptop")
-    cells = {
-        (identity, *cell)
-        for identity in ("tab-3.2", "tab-3.3", "tab-3.4", "fig-3.5", "fig-3.4")
+    plain = {
+        cell
+        for identity in ("tab-3.2", "tab-3.3", "tab-3.4", "fig-3.5")
         for cell in compared(chosen, identity)
     }
-    assert len({cell[1:] for cell in cells if cell[0] != "fig-3.4"}) <= 60
-    assert chosen.clips >= 50
+    losses = len(chosen.ablated) * (len(settings.LOSSES) - 1)
+    targeted = compared(chosen, "fig-3.4")
+    searched = sum(len(candidates) for candidates in SEARCH.values()) * len(chosen.searched)
+    worst = chosen.clips * (chosen.budget * (len(plain) + losses) + chosen.target_budget * len(targeted))
+    worst += searched * chosen.search_clips * chosen.budget
+    assert chosen.clips >= 50 and len(targeted) == 8
+    assert worst <= 600_000
 
 
 def stub(monkeypatch, correct):

@@ -47,9 +47,9 @@ class Settings(ChapterSettings):
     models: tuple[str, ...] = setting(MODELS, choices=MODELS, source="tables 3.1 and 3.2")
     methods: tuple[str, ...] = setting(METHODS, choices=METHODS, source="table 3.2")
     clips: int = setting(50, low=1, unit="clips a victim", source="thesis: one of each class")
-    budget: int = setting(220, low=4, symbol="Q", unit="queries a clip", source=RELEASED + ": 60,000")
+    budget: int = setting(200, low=4, symbol="Q", unit="queries a clip", source=RELEASED + ": 60,000")
     target_budget: int = setting(
-        160, low=4, symbol="Q_t", unit="queries a clip", source="third party's code: 200,000"
+        120, low=4, symbol="Q_t", unit="queries a clip", source="third party's code: 200,000"
     )
     loss: str = setting(
         "second_probability",
