@@ -107,8 +107,8 @@ def small(stands_for: str, *, queue: int, lam: tuple[tuple[str, float], ...]) ->
 THESIS = ("cifar10_lt", "cifar100_lt")
 """Data sets of the thesis that this chapter can train on."""
 
-# lambda from Extra 5.B. Ways (iii) and (iv) share the one that is best for both together, so that Table 5.8 compares
-# like with like.
+# lambda from a search like Extra 5.B's, for the glyphs on an earlier, harder drawing of them. Ways (iii) and (iv) share
+# the one that is best for both together, so that Table 5.8 compares like with like.
 _DIGITS = (
     ("(ii) shared space", 0.1),
     ("MoCo v2", 0.3),
