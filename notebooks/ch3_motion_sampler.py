@@ -485,12 +485,12 @@ page.record(
 #
 # **What to doubt, and what was done about it.** The attack equals a plain loop of the released steps, clip by clip, and
 # each rival one of its own (`tests/motion_sampler`). Three choices decide how large the lead is, and none is known from the
-# thesis: how bandits are extended to clips (a prior for each frame, here, since one for all frames fails where motion tells
-# the classes: Extra 3.C), which map goes with which frame, and V-BAD's image network, which has seen letters only; a
-# network trained on photographs would serve it better. On *moves* and *moves_panning* the change from frame to frame
-# tells I3D the class. There a sampler that is the same in all frames of an interval has less to say, and the lead over
-# E-Bandits, whose prior has a picture for each frame, shrinks or turns. Frames of 32 pixels show some twenty distinct
-# vectors, those of the thesis hundreds.
+# thesis: how bandits are extended to clips (one prior for all frames here, as the search chose; a prior for each frame does
+# better where motion tells the classes and worse where looks do: Extra 3.C), which map goes with which frame, and V-BAD's
+# image network, which has seen letters only; a network trained on photographs would serve it better. On *moves* and
+# *moves_panning* the change from frame to frame tells I3D the class, and a perturbation that frames share has less to say.
+# Frames of 32 pixels show some twenty distinct vectors, those of the thesis hundreds, and a coarse grid of tiles, which is
+# E-Bandits' prior, describes so small a frame about as well as its motion does.
 #
 # ### 3.4.3 Comparison, targeted
 

@@ -59,8 +59,8 @@ THESIS: dict[str, Column] = {
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "E-NES": {"samples": 5, "step": 0.025},
-    "E-Bandits": {"tile": 4, "step": 0.025, "prior_lr": 1000.0},
-    "V-BAD": {"samples": 5, "sigma": 0.01},
+    "E-Bandits": {"tile": 4, "shared": True},
+    "V-BAD": {"samples": 5},
     "ME-Sampler(MV)": {"assignment": "per frame"},
 }
 """What the search of Extra 3.C found for the embedded clips, one setting of a method for all sets and both victims.
