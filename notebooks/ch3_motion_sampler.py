@@ -938,9 +938,9 @@ page.record(
 # %% [markdown]
 # ## 3.5 Conclusion
 #
-# Motion is a prior that costs no query: a codec has computed it already. Noise that is equal where motion is equal finds a
-# perturbation with fewer queries than noise without structure, most clearly where a clip's class hangs on what is seen in it.
-# Where it hangs on the change between frames, a perturbation that frames share has less to say. Structure need not come from
+# Motion is a prior that costs no query: a codec has computed it already. Whether noise that is equal where motion is equal finds a
+# perturbation with fewer queries than noise without structure is what Table 3.3 decides. Where a clip's class hangs on the change
+# between frames, a perturbation that frames share can say less. Structure need not come from
 # motion, though: on frames of 32 pixels a coarse grid of tiles, shared by all frames, is a prior of few degrees of freedom
 # too, and the verdicts above say how E-Bandits fares with it. On frames of 256 pixels such a grid has many more tiles,
 # and a motion map many more vectors; which of them wins there these small clips cannot tell.

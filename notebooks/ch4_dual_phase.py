@@ -276,10 +276,10 @@ page.record(
 # **How to read it.** Early on the head dominates the batch and the sum follows it. Once the head's images are learnt, their loss
 # is small and so is their gradient: the sum then follows whoever still errs. On the small sets that happens half-way, and over the
 # whole training the claim turns round. On the real CIFAR-100-LT (recorded: 40 epochs of ResNet-32, trained on an H100) the head is
-# not learnt by heart in that time, and the angles are those the thesis draws: about 27° and 62°. The right panels take the shares
-# out, and there it is the *tail* that the sum is nearer to, on either set: what bends the overall gradient towards the head is that
-# the head is four fifths of the batch. The two parts themselves stand nearly at right angles; they do not oppose each other. The
-# tail's angle varies more on CIFAR-100-LT, by half a degree, and that of as few head images nearly as much.
+# not learnt by heart in that time, and the sum stays nearer to the head, as the caption has it; three seeds are too few for a verdict.
+# The right panels take the shares out, and there it is the *tail* that the sum is nearer to, on either set: what bends the overall
+# gradient towards the head is that the head is most of the batch. The two parts themselves stand nearly at right angles; they do not
+# oppose each other. The tail's angle varies little more than that of as few head images.
 #
 # If tail gradients disturb the head, then a model trained on the head alone should be better there. *Model-all* may also answer
 # with tail classes, of which *Model-head* has never heard; so the fair comparison gives it the head's logits only, and a linear probe
@@ -680,7 +680,7 @@ page.record(
 # phase II starts from exactly the model of phase I, the bank and the tail are all that it sees, and the baselines do what their
 # papers say (`tests/dual_phase`, `tests/longtail`). What remains is the method as far as it could be reconstructed.
 #
-# - *Phase I keeps its promise*: on head classes it is at least as good as the joint model (Table 4.1).
+# - *Phase I does no harm that shows*: whether it is better than the joint model on head classes, Table 4.1 leaves open.
 # - *Phase II pays for the tail with the head.* It lifts Medium and Few far above cross-entropy, as every method does that
 #   re-balances, but it sees a handful of exemplars of each head class, and Many falls by more than it does with cRT, LDAM-DRW or
 #   balanced softmax. The memory-retentive loss wins little of that back (Table 4.9), more exemplars win more (Figure 4.7).
@@ -690,7 +690,7 @@ page.record(
 #   without drawing classes equally often, our phase II never learns the tail (Extra 4.A); a longer one might keep the head.
 #
 # On CIFAR-100-LT there was time on a GPU for six trainings of 40 epochs and for nothing after them: the recorded rows have one
-# seed, no verdict, and lie some five points below the published 200 epochs. **The row of dual-phase is missing there**: its phase I is
+# seed, no verdict, and lie below what is published for 200 epochs. **The row of dual-phase is missing there**: its phase I is
 # in Table 4.1, its phase II was not run. Nor were the 200 epochs, the other ratios and the sweeps, which the `paper` profile declares.
 #
 # ## 4.6 Ablations
