@@ -1,0 +1,178 @@
+"""What a chapter found, in thirty seconds, and its records in one file; both made when the book is put together."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from thesislib.companion import blocks, house, provenance
+from thesislib.companion.house import Chapter, CompanionError
+from thesislib.companion.records import Record
+
+MARK = "<!-- results -->"
+"""Where a notebook's first cell has room for :func:`results`; until the book is made nothing shows there."""
+
+STATED = ("caption", "abstract")  # sources of a claim that are the thesis's own words
+
+
+def filled(notebook: bytes, text: str) -> bytes:
+    """An executed notebook with `text` in the place of :data:`MARK`.
+
+    The cell that Papermill injected is kept out of the book: it repeats what the parameters' cell says.
+
+    Raises
+    ------
+    CompanionError
+        If the mark is not in the notebook's first cell.
+    """
+    import nbformat
+
+    book = nbformat.reads(notebook.decode(), as_version=4)
+    if MARK not in book.cells[0].source:
+        raise CompanionError(f"the first cell of the notebook has no {MARK}, so its results have no place")
+    book.cells[0].source = book.cells[0].source.replace(MARK, text)
+    for cell in book.cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata["tags"] = [*cell.metadata["tags"], "remove-cell"]
+    return nbformat.writes(book).encode()
+
+
+def results(chapter: Chapter, found: Sequence[Record], kept: Sequence[Record], archive: str) -> str:
+    """What came of a chapter's claims, what did not hold, and how to repeat it, in MyST.
+
+    Parameters
+    ----------
+    found, kept
+        Records of this run and of the committed long ones, in reading order.
+    archive
+        Name of the file of :func:`packed`.
+    """
+    stated, others = _against(found, kept)
+    parts = [f"**Result.**\n\n{_tally(found, kept)}"]
+    if stated:
+        parts.append(f"**Not held, or undecided, of what the thesis states:**\n\n{stated}")
+    else:
+        parts.append("**Not held:** nothing that the thesis states came out against it, or undecided.")
+    if others:
+        count = others.count("\n") + 1
+        title = f"Not held, or undecided, of what one would expect and of our own checks ({count})"
+        parts.append(blocks.dropdown(title, others))
+    parts.append(_repeat(chapter, found))
+    number = chapter.number
+    parts.append(
+        f"**Take it with you:** {{download}}`chapter {number} as executed notebook <{chapter.slug}.ipynb>`, "
+        f"{{download}}`its records, numbers and figures in one file (ZIP) <{archive}>`."
+    )
+    return blocks.joined(parts)
+
+
+def packed(chapter: Chapter, found: Sequence[Record], kept: Sequence[Record], pictures: Path) -> bytes:
+    """All records of a chapter in one ZIP file; equal records make equal bytes.
+
+    Parameters
+    ----------
+    found, kept
+        As for :func:`results`.
+    pictures
+        The run's folder of records: it has the figures of the long runs too, as ``fig-6.2@a9a-paper.svg``.
+    """
+    files = {"README.txt": _readme(chapter, found, kept).encode()}
+    places = [(r, r.profile, r.id) for r in found]
+    places += [(r, r.folder.name, f"{r.id}@{r.folder.name}") for r in kept]
+    for record, place, picture in places:
+        paths = [record.file("csv"), record.file("json"), pictures / f"{picture}.svg"]
+        files |= {f"{place}/{record.id}{p.suffix}": p.read_bytes() for p in paths if p.is_file()}
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as zipped:
+        for name, content in sorted(files.items()):
+            entry = zipfile.ZipInfo(f"{chapter.slug}/{name}")  # its date is 1980, whenever it is made
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            zipped.writestr(entry, content, zipfile.ZIP_DEFLATED)
+    return stream.getvalue()
+
+
+def _runs(found: Sequence[Record], kept: Sequence[Record]) -> list[tuple[str, list[Record]]]:
+    """Records run by run, each with what the page calls it."""
+    long = sorted(kept, key=lambda r: r.folder.name)
+    groups = itertools.groupby(long, lambda r: r.folder.name)
+    return [("this run", list(found)), *((f"recorded run {name}", list(group)) for name, group in groups)]
+
+
+def _tally(found: Sequence[Record], kept: Sequence[Record]) -> str:
+    """A line a run: profile, data, how many claims came out which way."""
+    lines = []
+    for name, group in _runs(found, kept):
+        count = Counter(claim["verdict"] for r in group for claim in r.claims)
+        if not count:
+            continue
+        verdicts = [f"{blocks.verdict(word)} {count[word]}" for word in house.VERDICTS if count[word]]
+        data = dict.fromkeys(d for r in group for d in r.dataset)
+        states = dict.fromkeys(blocks.STATE_WORDS[r.state()] for r in group if r.claims and r.dataset)
+        if name != "this run" and any(provenance.changed(r) for r in group):
+            states[blocks.STATE_WORDS["stale"]] = None
+        where = f"*{', '.join(data)}*: {'; '.join(states)}" if data else "no data needed"
+        lines.append(
+            f"- **{name[0].upper() + name[1:]}**, profile {group[0].profile} ({where}). "
+            f"{count.total()} claims: {' · '.join(verdicts)}"
+        )
+    return "\n".join(lines) or "No claim has been put to a run."
+
+
+def _against(found: Sequence[Record], kept: Sequence[Record]) -> tuple[str, str]:
+    """Claims that some run decided against or left undecided: of the thesis, and all others; lists in MyST."""
+    claims: dict[tuple[str, str], list[tuple[str, Record, dict[str, Any]]]] = {}
+    for name, group in _runs(found, kept):
+        for record in group:
+            for claim in record.claims:
+                claims.setdefault((record.id, claim["sentence"]), []).append((name, record, claim))
+    stated, others = [], []
+    for (identity, sentence), cases in sorted(claims.items(), key=lambda c: house.reading_order(c[0][0])):
+        if not {"does not hold", "undecided"} & {claim["verdict"] for *_, claim in cases}:
+            continue
+        label = f"{{ref}}`{house.artefact(identity).label} <{blocks.target(identity)}>`"
+        words = [
+            f"{blocks.verdict(claim['verdict'])} on {', '.join(record.dataset) or 'what it makes itself'}, {name}"
+            for name, record, claim in cases
+        ]
+        line = f"- {label}: {sentence.rstrip('.')}. {'; '.join(words)}."
+        (stated if cases[0][2]["source"] in STATED else others).append(line)
+    return "\n".join(stated), "\n".join(others)
+
+
+def _repeat(chapter: Chapter, found: Sequence[Record]) -> str:
+    """The command of this run, and how long it took."""
+    if not found:
+        return ""
+    minutes = max(1, round(sum(r.provenance["seconds"] for r in found) / 60))
+    return (
+        f"**Repeat it:** `thesis run {chapter.name} --profile {found[0].profile}`. Took {minutes} "
+        f"minute{'s' * (minutes > 1)} on one core of {found[0].provenance['machine']}."
+    )
+
+
+def _readme(chapter: Chapter, found: Sequence[Record], kept: Sequence[Record]) -> str:
+    """What is in the file of :func:`packed`, and where it comes from."""
+    lines = [
+        f"Chapter {chapter.number}, {chapter.short}: records of its figures and tables",
+        "",
+        "A record is a CSV (the numbers, keys first) and a JSON (which columns are keys, the claims with verdict",
+        "and interval, settings, seeds, provenance, the CSV's SHA-256); a figure has its SVG beside them.",
+        "Folders are runs: a profile's name is the run that the chapter's page shows, the others are long runs.",
+    ]
+    for name, group in _runs(found, kept):
+        for r in group:
+            p = r.provenance
+            lines += [
+                "",
+                f"{r.artefact.label}: {r.artefact.title}",
+                f"  {name}, profile {r.profile}; data: {', '.join(r.dataset) or 'none'}; {r.rows} rows",
+                f"  commit {p['commit'] or 'unknown'}{', with uncommitted changes' if p['dirty'] else ''}; "
+                f"started {p['started']}; SHA-256 of the CSV {r.sha256}",
+                f"  made again by: {blocks.command(r)}",
+            ]
+    return "\n".join(lines) + "\n"
