@@ -104,19 +104,20 @@ page = Page("ch2", settings)
 #
 # ## 2.2 Related work
 #
-# **{term}`Score-based attacks <Score-based attack>`** see the victim's probabilities. ZOO {cite:p}`chen2017zoo` {term}`estimates the gradient <Zeroth-order estimate>` along single
-# pixels and feeds it to Adam. AutoZOOM {cite:p}`tu2019autozoom` estimates along random directions of a smaller space, out
-# of which a decoder makes the perturbation. Bandits {cite:p}`ilyas2018black,ilyas2019prior` carry a guess of the gradient from
-# step to step and from pixel to neighbouring pixel. FW-black {cite:p}`chen2020frank` takes Frank–Wolfe steps inside a ball.
+# **{term}`Score-based attacks <Score-based attack>`** see the victim's probabilities. ZOO {cite:p}`chen2017zoo`
+# {term}`estimates the gradient <Zeroth-order estimate>` along single pixels and feeds it to Adam. AutoZOOM
+# {cite:p}`tu2019autozoom` estimates along random directions of a smaller space, out of which a decoder makes the
+# perturbation. Bandits {cite:p}`ilyas2018black,ilyas2019prior` carry a guess of the gradient from step to step and from
+# pixel to neighbouring pixel. FW-black {cite:p}`chen2020frank` takes Frank–Wolfe steps inside a ball.
 #
-# **{term}`Hard-label attacks <Hard-label attack>`** see the answer only. The decision-boundary attack {cite:p}`brendel2018decision` walks along the
-# border between two answers towards the image; Opt-attack {cite:p}`cheng2019query` minimises the distance to the border as a
-# function of the direction.
+# **{term}`Hard-label attacks <Hard-label attack>`** see the answer only. The decision-boundary attack
+# {cite:p}`brendel2018decision` walks along the border between two answers towards the image; Opt-attack
+# {cite:p}`cheng2019query` minimises the distance to the border as a function of the direction.
 #
 # **Transfer** of perturbations from one network to another costs no query and fails often. The meta attack transfers
-# *gradients*, as a prior, and lets queries correct them. Its training is {term}`Reptile` {cite:p}`nichol2018first`, a form of
-# meta-learning {cite:p}`finn2017model`: find weights from which a few steps reach any of several tasks. Here a task is one
-# source network.
+# *gradients*, as a prior, and lets queries correct them. Its training is {term}`Reptile` {cite:p}`nichol2018first`, a
+# form of meta-learning {cite:p}`finn2017model`: find weights from which a few steps reach any of several tasks. Here a
+# task is one source network.
 
 # %% [markdown]
 # ## 2.3 Method
@@ -165,9 +166,9 @@ result.to_frame().round(3)
 #
 # ### 2.3.2 Learning of the meta attacker
 #
-# The {term}`meta attacker <Meta attacker>` $A_\theta$ is an auto-encoder from images to maps of the same size. For each source network it is shown
-# pairs $(x,G)$ of an image and the white-box gradient of $\ell$, divided by its standard deviation. Reptile takes, for each
-# source $j$, a few steps of Adam on a batch,
+# The {term}`meta attacker <Meta attacker>` $A_\theta$ is an auto-encoder from images to maps of the same size. For each
+# source network it is shown pairs $(x,G)$ of an image and the white-box gradient of $\ell$, divided by its standard
+# deviation. Reptile takes, for each source $j$, a few steps of Adam on a batch,
 #
 # $$\theta'_j=\operatorname{Adam}\Bigl(\theta;\ \tfrac1{|B|}\sum_{(x,G)\in B}\lVert A_\theta(x)-G\rVert^2\Bigr),\qquad
 # \theta\leftarrow\theta+\varepsilon\,\frac1n\sum_{j=1}^n(\theta'_j-\theta),$$
@@ -182,9 +183,10 @@ page.source(learning._adam_step, learning.adapt, learning.step_towards)
 # %% [markdown]
 # ### 2.3.3 The attack
 #
-# Each image starts from a fresh copy of $\theta$. In step $s$ the copy's map $a=A_\theta(x)$ names the {term}`q pixels of largest |a| <Top-q selection>`, and these move by $\beta$ against the sign of $a$. Every $m$ steps the attack pays: at the pixels chosen *last* time it
-# measures $g_i=\bigl(\ell(x+he_i)-\ell(x)\bigr)/h$, {term}`fits the copy to them <Fine-tuning>` by twenty steps of Adam, and lets the measured signs
-# decide where they are known:
+# Each image starts from a fresh copy of $\theta$. In step $s$ the copy's map $a=A_\theta(x)$ names the {term}`q pixels
+# of largest |a| <Top-q selection>`, and these move by $\beta$ against the sign of $a$. Every $m$ steps the attack pays:
+# at the pixels chosen *last* time it measures $g_i=\bigl(\ell(x+he_i)-\ell(x)\bigr)/h$, {term}`fits the copy to them
+# <Fine-tuning>` by twenty steps of Adam, and lets the measured signs decide where they are known:
 #
 # $$x_i\leftarrow x_i-\beta\,\operatorname{sign}(v_i),\quad i\in\operatorname{top}_q|a|,\qquad
 # v=\begin{cases}g&\text{every $m$-th step}\\a&\text{else.}\end{cases}$$
@@ -309,8 +311,8 @@ page.record(
 )
 
 # %% [markdown]
-# Victims and sources of this run, trained here. On {term}`stand-in data <Stand-in>` they are narrower versions of the thesis's networks
-# ([Settings](#ch2-settings)).
+# Victims and sources of this run, trained here. On {term}`stand-in data <Stand-in>` they are narrower versions of the
+# thesis's networks ([Settings](#ch2-settings)).
 
 
 # %% tags=["hide-input"]
@@ -342,11 +344,12 @@ page.record(
 # ### 2.4.2 Comparison with baselines
 #
 # Every method attacks the same images: the first of the test set that the victim classifies correctly, in their order.
-# All stop at the first success; a score-based method may spend `budget` queries an image (its {term}`query budget <Query budget>`), a hard-label one `hard_budget`.
-# Hard-label attacks start from an image of another class, far away, and walk closer; they have succeeded when
-# they are nearer than a distance set for each data set ([Settings](#ch2-settings)). Each method's settings were
-# chosen by the same rule from a search on other images (Extra 2.B): whoever has a radius or a distance to reach gets a
-# quarter more than the meta attack's L2 there, whoever has a step gets the one with the fewest queries within it.
+# All stop at the first success; a score-based method may spend `budget` queries an image (its {term}`query budget
+# <Query budget>`), a hard-label one `hard_budget`. Hard-label attacks start from an image of another class, far away,
+# and walk closer; they have succeeded when they are nearer than a distance set for each data set
+# ([Settings](#ch2-settings)). Each method's settings were chosen by the same rule from a search on other images (Extra
+# 2.B): whoever has a radius or a distance to reach gets a quarter more than the meta attack's L2 there, whoever has a
+# step gets the one with the fewest queries within it.
 
 
 # %% tags=["hide-input"]

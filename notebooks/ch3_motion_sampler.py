@@ -101,10 +101,10 @@ STANDS_FOR = {d: settings.column(d).stands_for for d in settings.dataset}
 # %% [markdown]
 # ## 3.1 Introduction
 #
-# Attacks on images that see only a model's answers pay for each answer, a {term}`query <Query>` (Chapter 2). Carried over to video as
-# they are, they drown: 32 frames of 224 pixels make five million numbers, and a random direction among them hardly ever
-# points anywhere. But frames are not independent. What is seen moves, and a small change that matters in one frame
-# matters, moved along, in the next.
+# Attacks on images that see only a model's answers pay for each answer, a {term}`query <Query>` (Chapter 2). Carried
+# over to video as they are, they drown: 32 frames of 224 pixels make five million numbers, and a random direction among
+# them hardly ever points anywhere. But frames are not independent. What is seen moves, and a small change that matters
+# in one frame matters, moved along, in the next.
 #
 # The pipeline of one attack of this run, and what motion does to the loss: noise of its own for each frame
 # (*multi-noise*), one frame of noise for all (*one-noise*), and one frame of noise sampled by the
@@ -209,17 +209,18 @@ page.record(
 #
 # ## 3.2 Related work
 #
-# **{term}`Black-box attacks <Score-based attack>` on images** that see scores estimate gradients along random directions: by natural evolution
-# strategies {cite:p}`ilyas2018black`, or as a bandit that carries its estimate over time and over neighbouring pixels
-# {cite:p}`ilyas2019prior`. Extended frame by frame they are the rivals *E-NES* and *E-Bandits* here.
+# **{term}`Black-box attacks <Score-based attack>` on images** that see scores estimate gradients along random
+# directions: by natural evolution strategies {cite:p}`ilyas2018black`, or as a bandit that carries its estimate over
+# time and over neighbouring pixels {cite:p}`ilyas2019prior`. Extended frame by frame they are the rivals *E-NES* and
+# *E-Bandits* here.
 #
 # **Attacks on video.** V-BAD {cite:p}`jiang2019black` asks an image network for tentative directions and spends its
 # queries on rectifying them patch by patch. White-box attacks on video perturb few frames, or let all flicker alike.
 #
 # **Video classification.** Convolutions over space and time, inflated from images (I3D, {cite:p}`carreira2017quo`), and
-# images whose scores are averaged over segments (TSN, {cite:p}`wang2016temporal`) are the two victims. Motion itself has
-# long been an input of its own: as optical flow {cite:p}`simonyan2014two`, or as the {term}`motion vectors <Motion vector>` a codec
-# stores anyway {cite:p}`wu2018compressed`, which is where this attack finds them.
+# images whose scores are averaged over segments (TSN, {cite:p}`wang2016temporal`) are the two victims. Motion itself
+# has long been an input of its own: as optical flow {cite:p}`simonyan2014two`, or as the {term}`motion vectors <Motion
+# vector>` a codec stores anyway {cite:p}`wu2018compressed`, which is where this attack finds them.
 #
 # ## 3.3 Method
 #
@@ -444,11 +445,11 @@ page.record(
 # %% [markdown]
 # ### 3.4.2 Comparison, untargeted
 #
-# All methods have the same loss, the same bound $\kappa$, the same {term}`budget <Query budget>`, and are counted alike: every clip through the
-# victim is a query, the clean one and each check included. Their settings come from one search on other clips
-# (Extra 3.C). V-BAD needs an image network; no pretrained one is at hand, so it gets one that has learnt letters, and no
-# class of any of these clips. On *moves_panning* and *looks* E-NES and V-BAD are left out: the cap on queries would not
-# allow for them with enough clips for a verdict.
+# All methods have the same loss, the same bound $\kappa$, the same {term}`budget <Query budget>`, and are counted
+# alike: every clip through the victim is a query, the clean one and each check included. Their settings come from one
+# search on other clips (Extra 3.C). V-BAD needs an image network; no pretrained one is at hand, so it gets one that has
+# learnt letters, and no class of any of these clips. On *moves_panning* and *looks* E-NES and V-BAD are left out: the
+# cap on queries would not allow for them with enough clips for a verdict.
 
 
 # %% tags=["hide-input"]

@@ -93,9 +93,10 @@ page = Page("ch4", settings)
 # %% [markdown]
 # ## 4.1 Introduction
 #
-# Photographs of the world are long-tailed: sort the classes by their number of images, and the curve falls fast and then
-# lies flat. The sets of this chapter are made or chosen that way, with a test set in which every class counts the same.
-# Results are read by *shot*: {term}`Many, Medium and Few <Many, medium, few>` classes by their training images, and all together.
+# Photographs of the world are long-tailed: sort the classes by their number of images, and the curve falls fast and
+# then lies flat. The sets of this chapter are made or chosen that way, with a test set in which every class counts the
+# same. Results are read by *shot*: {term}`Many, Medium and Few <Many, medium, few>` classes by their training images,
+# and all together.
 
 
 # %% tags=["hide-input"]
@@ -128,8 +129,8 @@ page.show_table(about_data())
 # On ImageNet-LT, Places-LT and CIFAR-100-LT a class is Many above 100 images and Few below 20; the thresholds of the small
 # sets are scaled to their sizes ([Settings](#ch4-settings)).
 #
-# **{term}`Gradient distortion`.** Let $g_H$ and $g_T$ be what the {term}`head and tail <Head, tail>` images of a batch contribute
-# to its gradient, and look at the angles
+# **{term}`Gradient distortion`.** Let $g_H$ and $g_T$ be what the {term}`head and tail <Head, tail>` images of a batch
+# contribute to its gradient, and look at the angles
 #
 # $$g=g_H+g_T,\qquad\theta_1=\angle(g_H,g),\quad\theta_2=\angle(g_T,g),\quad\theta_3=\angle(g_H,g_T).$$
 
@@ -139,11 +140,11 @@ from thesislib.dual_phase import gradient_distortion
 page.source(gradient_distortion.angle, gradient_distortion.between)
 
 # %% [markdown]
-# The chapter's first figure says two things: $g$ lies near $g_H$ ($\theta_1$ is small, $\theta_2$ is large), and $\theta_2$
-# varies more. Both are measured here while the joint model is trained, on all
-# backbone weights, before each step. Two controls go along, because a part that is most of the batch pulls the sum towards itself
-# whatever it says, and a mean over few images varies more whatever they are: each part divided by its own number of
-# images, and as many head images as there are tail images.
+# The chapter's first figure says two things: $g$ lies near $g_H$ ($\theta_1$ is small, $\theta_2$ is large), and
+# $\theta_2$ varies more. Both are measured here while the joint model is trained, on all backbone weights, before each
+# step. Two controls go along, because a part that is most of the batch pulls the sum towards itself whatever it says,
+# and a mean over few images varies more whatever they are: each part divided by its own number of images, and as many
+# head images as there are tail images.
 
 # %% tags=["hide-input"]
 STANDS_FOR = {d: settings.column(d).stands_for for d in settings.dataset}
@@ -212,16 +213,18 @@ page.record(
 # %% [markdown]
 # ## 4.2 Related work
 #
-# **Re-sampling and re-weighting.** Classes are drawn equally often, or rare ones weigh more: by the effective number of their
-# images {cite:p}`cui2019class`, by how hard an image is {cite:p}`lin2017focal`, by a margin that grows as $n_c^{-1/4}$ and a
-# re-weighting deferred to the end, LDAM-DRW {cite:p}`cao2019learning`. **Logit adjustment** {cite:p}`menon2021long` and {term}`balanced
-# softmax <Balanced softmax>` {cite:p}`ren2020balanced` put the training frequencies into the softmax, where they cancel at test time.
+# **Re-sampling and re-weighting.** Classes are drawn equally often, or rare ones weigh more: by the effective number of
+# their images {cite:p}`cui2019class`, by how hard an image is {cite:p}`lin2017focal`, by a margin that grows as
+# $n_c^{-1/4}$ and a re-weighting deferred to the end, LDAM-DRW {cite:p}`cao2019learning`. **Logit adjustment**
+# {cite:p}`menon2021long` and {term}`balanced softmax <Balanced softmax>` {cite:p}`ren2020balanced` put the training
+# frequencies into the softmax, where they cancel at test time.
 #
-# **{term}`Decoupling`** {cite:p}`kang2020decoupling` found that joint training learns good features and a bad classifier, and re-trains
-# or rescales the classifier alone: cRT, LWS, $\tau$-normalisation, nearest class means. BBN {cite:p}`zhou2020bbn` shifts from
-# the one to the other within one training. **Memory**: OLTR {cite:p}`liu2019large` and inflated episodic memory
-# {cite:p}`zhu2020inflated` lend head knowledge to the tail; LFME {cite:p}`xiang2020learning` distils experts of the three groups;
-# de-confounded training {cite:p}`tang2020longtailed` removes what the optimiser's momentum adds for the head.
+# **{term}`Decoupling`** {cite:p}`kang2020decoupling` found that joint training learns good features and a bad
+# classifier, and re-trains or rescales the classifier alone: cRT, LWS, $\tau$-normalisation, nearest class means. BBN
+# {cite:p}`zhou2020bbn` shifts from the one to the other within one training. **Memory**: OLTR {cite:p}`liu2019large`
+# and inflated episodic memory {cite:p}`zhu2020inflated` lend head knowledge to the tail; LFME
+# {cite:p}`xiang2020learning` distils experts of the three groups; de-confounded training {cite:p}`tang2020longtailed`
+# removes what the optimiser's momentum adds for the head.
 #
 # **Class-incremental learning** has the same shape as phase II: new classes, a few exemplars of the old ones, and a loss that
 # holds on to the old features {cite:p}`rebuffi2017icarl`. The graph behind the memory-retentive loss is that of graph matching
@@ -349,9 +352,9 @@ page.record(
 #
 # ### 4.4.1 Preliminaries
 #
-# Classes are sorted by their training images, $n_1\ge\dots\ge n_C$. The first $K$ are the head $H$, the others the tail $T$; where
-# the line is drawn is the {term}`disentanglement point <Disentanglement point>`, by default that between Many and Medium. A network is features
-# $\phi$ and a linear classifier $W$.
+# Classes are sorted by their training images, $n_1\ge\dots\ge n_C$. The first $K$ are the head $H$, the others the tail
+# $T$; where the line is drawn is the {term}`disentanglement point <Disentanglement point>`, by default that between
+# Many and Medium. A network is features $\phi$ and a linear classifier $W$.
 #
 # In code, on data of your own: images and labels as tensors, a `Sequential` whose last layer is linear.
 
@@ -383,7 +386,8 @@ print(
 #
 # #### 4.4.2.1 Learning in phase I
 #
-# {term}`Dual-phase modelling` begins with plain cross-entropy over the $K$ head classes, on their images alone; no tail gradient exists.
+# {term}`Dual-phase modelling` begins with plain cross-entropy over the $K$ head classes, on their images alone; no tail
+# gradient exists.
 #
 # #### 4.4.2.2 Joint prediction in phase II
 #
@@ -397,7 +401,8 @@ from thesislib.dual_phase.method import complete
 page.source(complete)
 
 # %% [markdown]
-# and the whole network goes on learning, at a lower rate, from all tail images and a bank of head exemplars. The set is nearly balanced, since the bank holds few images of each head class.
+# and the whole network goes on learning, at a lower rate, from all tail images and a bank of head exemplars. The set is
+# nearly balanced, since the bank holds few images of each head class.
 
 
 # %% tags=["hide-input"]
@@ -449,8 +454,9 @@ page.record(
 #
 # #### 4.4.3.1 Exemplar bank
 #
-# In the {term}`exemplar bank <Exemplar bank>` selection and prototypes take turns. With prototypes fixed, the $m$ images whose normalised features
-# are nearest to their class's are selected; then each prototype becomes the mean of its selection:
+# In the {term}`exemplar bank <Exemplar bank>` selection and prototypes take turns. With prototypes fixed, the $m$
+# images whose normalised features are nearest to their class's are selected; then each prototype becomes the mean of
+# its selection:
 #
 # $$S_j\leftarrow\operatorname*{arg\,min}_{|S|=m}\sum_{x\in S}\lVert f(x)-c_j\rVert^2,\qquad
 # c_j\leftarrow\frac1m\sum_{x\in S_j}f(x).$$
@@ -519,8 +525,9 @@ page.record(
 # %% [markdown]
 # #### 4.4.3.2 Memory-retentive loss
 #
-# For the {term}`memory-retentive loss <Memory-retentive loss>` the images of a batch are nodes of two graphs, with features $f_i$ of the frozen phase-I model
-# and $g_i$ of the current one, both of length 1. Read literally, the caption of Figure 4.5 says
+# For the {term}`memory-retentive loss <Memory-retentive loss>` the images of a batch are nodes of two graphs, with
+# features $f_i$ of the frozen phase-I model and $g_i$ of the current one, both of length 1. Read literally, the caption
+# of Figure 4.5 says
 #
 # $$L=\frac12\Bigl(\frac1N\sum_{ij}a_{ij}\lVert f_i-g_j\rVert^2+\frac1N\sum_{ij}b_{ij}\lVert g_i-f_j\rVert^2\Bigr),\qquad
 # a_{ij}=\operatorname{softmax}_j\frac{\langle f_i,f_j\rangle}{T},$$

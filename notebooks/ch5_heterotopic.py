@@ -100,10 +100,11 @@ page = Page("ch5", settings)
 # %% [markdown]
 # ## 5.1 Introduction
 #
-# In a long-tailed training set a few classes have most of the images. A classifier trained on it learns what tells the large
-# classes apart, and of a rare class little more than its few images. {term}`Self-supervision <Self-supervised learning>` asks other questions of the same images
-# (which way up? are these two crops of one image?), and its answers do not depend on how often a label occurs. Used to
-# initialise a classifier it is known to help {cite:p}`yang2020rethinking`. The chapter asks for more: to have both at once.
+# In a long-tailed training set a few classes have most of the images. A classifier trained on it learns what tells the
+# large classes apart, and of a rare class little more than its few images. {term}`Self-supervision <Self-supervised
+# learning>` asks other questions of the same images (which way up? are these two crops of one image?), and its answers
+# do not depend on how often a label occurs. Used to initialise a classifier it is known to help
+# {cite:p}`yang2020rethinking`. The chapter asks for more: to have both at once.
 #
 # It starts from an observation. Feed a network an image, keep one of its features, and ask which image has that feature. A deep
 # image prior {cite:p}`ulyanov2018deep` answers: the weights of an untrained generator are fitted until its output has the
@@ -184,14 +185,15 @@ page.record(
 # ## 5.2 Related work
 #
 # **Long-tailed recognition** re-weights the loss {cite:p}`cui2019class`, moves margins or logits
-# {cite:p}`cao2019learning,ren2020balanced,menon2021long`, or {term}`separates <Decoupling>` the learning of features from that of the classifier:
-# cRT {cite:p}`kang2020decoupling` trains features on the data as they are and then a new classifier on balanced draws;
-# BBN {cite:p}`zhou2020bbn` has a branch for each. [Chapter 4](ch4_dual_phase) separates head from tail. Those methods
-# distribute what the labels teach; this chapter looks for something that they do not.
+# {cite:p}`cao2019learning,ren2020balanced,menon2021long`, or {term}`separates <Decoupling>` the learning of features
+# from that of the classifier: cRT {cite:p}`kang2020decoupling` trains features on the data as they are and then a new
+# classifier on balanced draws; BBN {cite:p}`zhou2020bbn` has a branch for each. [Chapter 4](ch4_dual_phase) separates
+# head from tail. Those methods distribute what the labels teach; this chapter looks for something that they do not.
 #
-# **Self-supervision** by a made-up task: rotation {cite:p}`gidaris2018unsupervised`; by telling images apart: {term}`MoCo <Momentum contrast>`
-# {cite:p}`he2020momentum,chen2020improved` with the loss of {cite:t}`oord2018representation`; without negatives: SimSiam
-# {cite:p}`chen2021exploring`, Barlow Twins {cite:p}`zbontar2021barlow`.
+# **Self-supervision** by a made-up task: rotation {cite:p}`gidaris2018unsupervised`; by telling images apart:
+# {term}`MoCo <Momentum contrast>` {cite:p}`he2020momentum,chen2020improved` with the loss of
+# {cite:t}`oord2018representation`; without negatives: SimSiam {cite:p}`chen2021exploring`, Barlow Twins
+# {cite:p}`zbontar2021barlow`.
 #
 # **Both together.** SSP {cite:p}`yang2020rethinking` initialises with self-supervision: way (i) of Figure 5.3. Others train
 # jointly in a shared space, way (ii), with a momentum contrast beside cross-entropy.
@@ -294,8 +296,8 @@ page.record(
 # ### 5.3.1 Naive ensembling
 #
 # Way (i): self-supervision first, alone, and the classifier then starts from its weights. Way (ii): both losses on the
-# same pooled feature. Way (iii) puts the Filter between, and the generic feature is ensembled in the trunk. Way (iv), ours
-# ({term}`heterotopic ensembling <Heterotopic ensembling>`), adds the constraint on the specific feature.
+# same pooled feature. Way (iii) puts the Filter between, and the generic feature is ensembled in the trunk. Way (iv),
+# ours ({term}`heterotopic ensembling <Heterotopic ensembling>`), adds the constraint on the specific feature.
 
 
 # %% tags=["hide-input"]
@@ -429,8 +431,9 @@ page.record(
 #
 # #### 5.3.2.2 The constraint on the specific feature
 #
-# Behind the MLP lies what only self-supervision asks for. It is not mixed into the classifier; the classifier's feature is only
-# asked to {term}`keep information about it <Mutual-information constraint>`. By default a Gaussian decoder bounds the information from below:
+# Behind the MLP lies what only self-supervision asks for. It is not mixed into the classifier; the classifier's feature
+# is only asked to {term}`keep information about it <Mutual-information constraint>`. By default a Gaussian decoder
+# bounds the information from below:
 #
 # $$I(g;z)\ \ge\ H(z)+\mathbb E\log q(z\mid g),\qquad
 # \mathcal L_\text{MI}=\frac1{2d}\sum_{k=1}^d\Bigl(\frac{(\mu_k(g)-t_k)^2}{v_k}+\log v_k\Bigr),\quad t=\sqrt d\,z .$$
@@ -525,9 +528,10 @@ from thesislib.heterotopic.losses import info_nce
 page.source(info_nce, first="own =")
 
 # %% [markdown]
-# with keys from a slowly following copy of the branch. The view that is classified is the query too, so one forward pass serves both; the key's view is a strong
-# augmentation. Long-tailed sets are small: the queue is shorter than the set (a longer one is refused), and the copy follows faster
-# than on ImageNet. Rotation, SimSiam and Barlow Twins stand behind the same interface.
+# with keys from a slowly following copy of the branch. The view that is classified is the query too, so one forward
+# pass serves both; the key's view is a strong augmentation. Long-tailed sets are small: the queue is shorter than the
+# set (a longer one is refused), and the copy follows faster than on ImageNet. Rotation, SimSiam and Barlow Twins stand
+# behind the same interface.
 #
 # ## 5.4 Experiments
 #
@@ -802,8 +806,9 @@ page.record(
 )
 
 # %% [markdown]
-# How sure, and how often right ({term}`expected calibration error <Expected calibration error>`). Bars show the accuracy of the images whose confidence lies in a bin, the outline the
-# mean confidence; on the diagonal a classifier knows what it knows.
+# How sure, and how often right ({term}`expected calibration error <Expected calibration error>`). Bars show the
+# accuracy of the images whose confidence lies in a bin, the outline the mean confidence; on the diagonal a classifier
+# knows what it knows.
 
 
 # %% tags=["hide-input"]

@@ -87,24 +87,26 @@ page = Page("ch6", settings)
 # %% [markdown]
 # ## 6.1 Introduction
 #
-# Training a model is minimising a {term}`mean of many losses <Finite sum>`, plus perhaps a term that keeps the parameters simple:
+# Training a model is minimising a {term}`mean of many losses <Finite sum>`, plus perhaps a term that keeps the
+# parameters simple:
 #
 # $$\min_{\theta\in\Theta}\; F(\theta)=\underbrace{\frac1n\sum_{i=1}^n f_i(\theta)}_{f(\theta)}+h(\theta),$$
 #
-# with each $f_i$ smooth and possibly non-convex, and $h$ possibly neither smooth nor convex. {term}`MM methods <Majorization-minimization>`
-# {cite:p}`lange2016mm` are a family that needs no step size to tune: minimise something simpler that lies above $F$ and
-# touches it where you stand, move there, repeat. The objective can only fall.
+# with each $f_i$ smooth and possibly non-convex, and $h$ possibly neither smooth nor convex. {term}`MM methods
+# <Majorization-minimization>` {cite:p}`lange2016mm` are a family that needs no step size to tune: minimise something
+# simpler that lies above $F$ and touches it where you stand, move there, repeat. The objective can only fall.
 #
 # The chapter asks what this monotone comfort costs when $n$ is large, and gives up some of it.
 #
 # ## 6.2 Related work
 #
 # MISO {cite:p}`mairal2015incremental` keeps one surrogate a sample and refreshes one at a time; SMM
-# {cite:p}`mairal2013stochastic` averages surrogates of random samples. Both were known to converge on non-convex problems
-# without a rate. Variance reduction took another road: SVRG {cite:p}`johnson2013accelerating,reddi2016stochastic` and SAGA
-# {cite:p}`defazio2014saga` correct a sampled gradient by a stored one and need $O(n^{2/3}/\epsilon^2)$ gradients;
-# SARAH {cite:p}`nguyen2017sarah` and {term}`SPIDER <SPIDER estimator>` {cite:p}`fang2018spider` track the gradient along the path and need
-# $O(n^{1/2}/\epsilon^2)$, which is the best possible. {term}`SPI-MM` carries SPIDER's idea from gradients to surrogates.
+# {cite:p}`mairal2013stochastic` averages surrogates of random samples. Both were known to converge on non-convex
+# problems without a rate. Variance reduction took another road: SVRG
+# {cite:p}`johnson2013accelerating,reddi2016stochastic` and SAGA {cite:p}`defazio2014saga` correct a sampled gradient by
+# a stored one and need $O(n^{2/3}/\epsilon^2)$ gradients; SARAH {cite:p}`nguyen2017sarah` and {term}`SPIDER <SPIDER
+# estimator>` {cite:p}`fang2018spider` track the gradient along the path and need $O(n^{1/2}/\epsilon^2)$, which is the
+# best possible. {term}`SPI-MM` carries SPIDER's idea from gradients to surrogates.
 #
 # Two neighbours are easily mistaken for it. G-MM {cite:p}`parizi2019generalized` keeps true upper bounds but does not ask
 # them to touch; SPI-MM keeps the touch, on average, and drops the bound. MM-SARAH {cite:p}`phan2023stochastic` came later
@@ -116,10 +118,12 @@ page = Page("ch6", settings)
 # ### 6.3.1 Preliminaries
 #
 # - $L$: each gradient $\nabla f_i$ is $L$-Lipschitz (in the mean square is enough).
-# - One **IFO** call ({term}`gradient evaluation <Gradient evaluation>`) evaluates one $f_i$ and its gradient at one point. It is the currency of every figure below: a full
-#   gradient costs $n$, and a difference of one sample's gradients at two points costs 2.
-# - $\epsilon$-{term}`stationary <Stationary point>`: $\lVert\nabla F\rVert\le\epsilon$ without $h$; with $h$, the gradient mapping
-#   $\rho(\theta-\prox_{h/\rho}(\theta-\nabla f(\theta)/\rho))$ takes the gradient's place, here with $\rho=L$.
+# - One **IFO** call ({term}`gradient evaluation <Gradient evaluation>`) evaluates one $f_i$ and its gradient at one
+#   point. It is the currency of every figure below: a full gradient costs $n$, and a difference of one sample's
+#   gradients at two points costs 2.
+# - $\epsilon$-{term}`stationary <Stationary point>`: $\lVert\nabla F\rVert\le\epsilon$ without $h$; with $h$, the
+#   gradient mapping $\rho(\theta-\prox_{h/\rho}(\theta-\nabla f(\theta)/\rho))$ takes the gradient's place, here with
+#   $\rho=L$.
 
 # %% tags=["remove-input"]
 from thesislib.spi_mm.finite_sum import FiniteSum, LinearSum
@@ -129,8 +133,8 @@ page.source(FiniteSum.stationarity)
 # %% [markdown]
 # ### 6.3.2 The MM algorithms
 #
-# A **classical {term}`surrogate <Surrogate>`** of $f$ at $\kappa$ lies above it and touches it at $\kappa$. For an $L$-smooth $f$ the
-# parabola
+# A **classical {term}`surrogate <Surrogate>`** of $f$ at $\kappa$ lies above it and touches it at $\kappa$. For an
+# $L$-smooth $f$ the parabola
 #
 # $$g_\kappa(\theta)=f(\kappa)+\langle\nabla f(\kappa),\theta-\kappa\rangle+\tfrac\rho2\lVert\theta-\kappa\rVert^2,
 # \qquad\rho\ge L,$$
@@ -563,6 +567,9 @@ page.record(
 
 
 # %%
+from thesislib.spi_mm.finite_sum import FiniteSum
+
+
 class RobustRegression(FiniteSum):
     """Mean of log(1 + r^2), r the residual of one sample; its second derivative is at most 2."""
 

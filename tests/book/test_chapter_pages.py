@@ -51,8 +51,13 @@ def test_a_chapter_begins_with_thirty_seconds_and_room_for_results(cells):
 
 
 def test_plumbing_is_folded_and_the_method_is_open(cells):
-    plumbing = re.compile(r"^page\.(record|settings_table|source)\(|^settings = chapter\.resolve|^from thesislib\.companion", re.M)
-    shown = [c.source.splitlines()[0] for c in code(cells) if plumbing.search(c.source) and not tags(c) & HIDDEN]
+    plumbing = re.compile(
+        r"^page\.(record|settings_table|source)\(|^settings = chapter\.resolve|^from thesislib\.companion",
+        re.M,
+    )
+    shown = [
+        c.source.splitlines()[0] for c in code(cells) if plumbing.search(c.source) and not tags(c) & HIDDEN
+    ]
     assert not shown
     assert sum(not tags(c) & (HIDDEN | {"parameters"}) for c in code(cells)) >= 2
 
@@ -61,13 +66,19 @@ def test_the_librarys_lines_stand_below_an_equation(cells):
     found = [k for k, c in enumerate(cells) if re.search(r"^page\.source\(", c.source, re.M)]
     assert len(found) >= 3
     for k in found:
-        assert cells[k - 1].cell_type == "markdown" and "$" in cells[k - 1].source.split("\n\n")[-1] + cells[k - 1].source[-400:]
+        assert (
+            cells[k - 1].cell_type == "markdown"
+            and "$" in cells[k - 1].source.split("\n\n")[-1] + cells[k - 1].source[-400:]
+        )
         assert "remove-input" in tags(cells[k])
 
 
 def test_a_term_is_linked_once_where_it_first_occurs(cells):
     text = "\n".join(c.source for c in cells if c.cell_type == "markdown")
-    linked = [(m[1] or m[2]).replace("\n", " ") for m in re.finditer(r"\{term\}`(?:[^`<]*<([^>]+)>|([^`<]+))`", text)]
+    linked = [
+        (m[1] or m[2]).replace("\n", " ")
+        for m in re.finditer(r"\{term\}`(?:[^`<]*<([^>]+)>|([^`<]+))`", text)
+    ]
     assert len(linked) >= 5
     assert len(linked) == len(set(linked)), "a term is linked twice"
 
@@ -91,7 +102,9 @@ def test_source_shows_a_function_without_its_docstring():
     assert text == "def added(a, b):\n    c = a + b  # the sum\n    return c"
     assert "{py:obj}`" in title and title.count("added") == 1
     assert blocks.source([added], first="c =", last="c =")[1] == "c = a + b  # the sum"
-    assert blocks.source([summary._tally])[0].count("{py:obj}") == 0  # the reference documents no private names
+    assert (
+        blocks.source([summary._tally])[0].count("{py:obj}") == 0
+    )  # the reference documents no private names
 
 
 @pytest.mark.parametrize("ends", [{"first": "d ="}, {"last": "d ="}, {"first": "return", "last": "c = a"}])
@@ -130,7 +143,9 @@ def named(path):
         if inner is None:
             known = set(getattr(thing, "__annotations__", {}))
             known |= set(inspect.signature(thing).parameters) if callable(thing) else set()
-            if part not in known and not (inspect.isclass(thing) and f"self.{part}" in inspect.getsource(thing)):
+            if part not in known and not (
+                inspect.isclass(thing) and f"self.{part}" in inspect.getsource(thing)
+            ):
                 return None
             return True
         thing = inner
@@ -183,14 +198,20 @@ def test_the_first_code_cell_is_one_and_the_same_and_names_the_repository():
 
 def setup(tmp_path, *options, repository=URL):
     """Run the cell in a process of its own, with a git and a pip that write down what they are asked."""
-    text = re.sub(r'^REPOSITORY = ".*?"', f'REPOSITORY = "{repository}"', first_code(SCRIPTS[0]).source, flags=re.M)
+    text = re.sub(
+        r'^REPOSITORY = ".*?"', f'REPOSITORY = "{repository}"', first_code(SCRIPTS[0]).source, flags=re.M
+    )
     log = tmp_path / "asked"
     (tmp_path / "bin").mkdir()
     git = tmp_path / "bin" / "git"
-    git.write_text(f'#!/bin/sh\necho git "$@" >> {log}\nmkdir -p thesis/thesislib\ntouch thesis/thesislib/__init__.py\n')
+    git.write_text(
+        f'#!/bin/sh\necho git "$@" >> {log}\nmkdir -p thesis/thesislib\ntouch thesis/thesislib/__init__.py\n'
+    )
     git.chmod(0o755)
     (tmp_path / "modules").mkdir()
-    (tmp_path / "modules" / "pip.py").write_text(f"import sys\nopen({str(log)!r}, 'a').write(' '.join(['pip', *sys.argv[1:]]))\n")
+    (tmp_path / "modules" / "pip.py").write_text(
+        f"import sys\nopen({str(log)!r}, 'a').write(' '.join(['pip', *sys.argv[1:]]))\n"
+    )
     script = tmp_path / "cell.py"
     script.write_text(text + "\nimport thesislib\nprint(thesislib.__file__)\n")
     (tmp_path / "work").mkdir()
@@ -224,7 +245,9 @@ def test_without_an_address_it_says_what_would_do(tmp_path):
 
 def test_no_button_without_an_address(tmp_path):
     path = tmp_path / "_config.yml"
-    path.write_text((ROOT / "_config.yml").read_text().replace(f'url: "{CONFIG["repository"]["url"]}"', 'url: ""'))
+    path.write_text(
+        (ROOT / "_config.yml").read_text().replace(f'url: "{CONFIG["repository"]["url"]}"', 'url: ""')
+    )
     assert "launch_buttons" not in yaml.safe_load(book._config(path, "laptop"))
     path.write_text(path.read_text().replace('url: ""', f'url: "{URL}"'))
     found = yaml.safe_load(book._config(path, "laptop"))
@@ -237,7 +260,10 @@ def test_the_buttons_address_is_a_notebook_of_the_tree(script):
     from sphinx_book_theme.header_buttons.launch import add_launch_buttons
 
     name = f"notebooks/{script.stem}"
-    options = {"launch_buttons": CONFIG["launch_buttons"], "repository_branch": CONFIG["repository"]["branch"]}
+    options = {
+        "launch_buttons": CONFIG["launch_buttons"],
+        "repository_branch": CONFIG["repository"]["branch"],
+    }
     app = SimpleNamespace(
         env=SimpleNamespace(doc2path=lambda n: str(ROOT / f"{n}.ipynb"), metadata={name: {"kernelspec": "python3"}}),
         config={"html_theme_options": options},

@@ -42,7 +42,9 @@ def two_runs(tmp_path):
     """This run and a long one of the same two artefacts."""
     fewer = "the meta attack needs fewer queries"
     found = [
-        written(tmp_path / "run", "fig-2.1", [claim(fewer, "does not hold"), claim("bands are narrow", "holds")]),
+        written(
+            tmp_path / "run", "fig-2.1", [claim(fewer, "does not hold"), claim("bands are narrow", "holds")]
+        ),
         written(tmp_path / "run", "tab-2.4", [claim("a control agrees", "undecided", "ours")]),
     ]
     long = {"profile": "paper", "dataset": ["mnist"]}
@@ -58,10 +60,10 @@ def fresh(monkeypatch):
 def test_the_counts_are_those_of_the_records(two_runs, fresh):
     text = summary.results(CHAPTER, *two_runs, "file.zip")
     mine, long = (line for line in text.splitlines() if re.match(r"- \*\*(This|Recorded) run", line))
-    assert "profile laptop" in mine and "*digits*" in mine and "stand-in" in mine and "3 claims" in mine
+    assert "This run, laptop" in mine and "*digits*" in mine and "stand-in" in mine and "3 claims" in mine
     counts = re.findall(r"\[(.*?)\]\{\.verdict .*?\} (\d)", mine)
     assert dict(counts) == {"holds": "1", "does not hold": "1", "undecided": "1"}
-    assert "mnist-paper" in long and "*mnist*" in long and "1 claims" in long and "[holds]" in long
+    assert "Recorded run, paper" in long and "*mnist*" in long and "1 claim:" in long and "[holds]" in long
     assert "[does not hold]" not in long
 
 
@@ -70,8 +72,8 @@ def test_what_did_not_hold_is_named_with_its_data_and_a_link(two_runs, fresh):
     stated, folded = text.split("{dropdown}")
     (line,) = [t for t in stated.splitlines() if "needs fewer queries" in t]
     assert "{ref}`Figure 2.1 <fig-2-1>`" in line
-    assert "[does not hold]{.verdict .does-not-hold} on digits, this run" in line
-    assert "[holds]{.verdict .holds} on mnist, recorded run mnist-paper" in line
+    assert "[does not hold]{.verdict .does-not-hold} on digits (this run)" in line
+    assert "[holds]{.verdict .holds} on mnist (recorded run, paper)" in line
     assert "bands are narrow" not in text  # it held, so it is only counted
     assert "a control agrees" in folded and "a control agrees" not in stated
     assert folded.splitlines()[0].endswith("(1)")
@@ -79,7 +81,9 @@ def test_what_did_not_hold_is_named_with_its_data_and_a_link(two_runs, fresh):
 
 
 def test_if_nothing_failed_it_says_so_and_folds_nothing(tmp_path, fresh):
-    text = summary.results(CHAPTER, [written(tmp_path, "fig-2.1", [claim("it is so", "holds")])], [], "file.zip")
+    text = summary.results(
+        CHAPTER, [written(tmp_path, "fig-2.1", [claim("it is so", "holds")])], [], "file.zip"
+    )
     assert "nothing that the thesis states came out against it" in text and "dropdown" not in text
 
 
@@ -87,7 +91,7 @@ def test_a_stale_long_run_is_called_one(two_runs, monkeypatch):
     monkeypatch.setattr(summary.provenance, "changed", lambda record: ["thesislib/x.py"])
     text = summary.results(CHAPTER, *two_runs, "file.zip")
     lines = [line for line in text.splitlines() if "its code or data changed since" in line]
-    assert len(lines) == 1 and "mnist-paper" in lines[0]
+    assert len(lines) == 1 and "*mnist*" in lines[0]
 
 
 def test_the_results_stand_in_the_first_cell_and_the_injected_cell_does_not_show():
@@ -99,7 +103,10 @@ def test_the_results_stand_in_the_first_cell_and_the_injected_cell_does_not_show
     source = nbformat.writes(nbformat.v4.new_notebook(cells=cells)).encode()
     book = nbformat.reads(summary.filled(source, "RESULTS").decode(), as_version=4)
     assert "RESULTS" in book.cells[0].source and summary.MARK not in book.cells[0].source
-    assert [c.metadata["tags"] for c in book.cells[1:]] == [["injected-parameters", "remove-cell"], ["parameters"]]
+    assert [c.metadata["tags"] for c in book.cells[1:]] == [
+        ["injected-parameters", "remove-cell"],
+        ["parameters"],
+    ]
     with pytest.raises(CompanionError, match="no <!-- results -->"):
         summary.filled(summary.filled(source, "RESULTS"), "RESULTS")
 
@@ -114,7 +121,11 @@ def test_the_file_of_records_is_whole_and_the_same_twice(two_runs, tmp_path):
     with zipfile.ZipFile(io.BytesIO(content)) as file:
         assert file.testzip() is None
         read = {name.removeprefix("ch2_meta_attack/"): file.read(name) for name in file.namelist()}
-    places = {f"{p}.{s}" for p in ("laptop/fig-2.1", "laptop/tab-2.4", "mnist-paper/fig-2.1") for s in ("csv", "json", "svg")}
+    places = {
+        f"{p}.{s}"
+        for p in ("laptop/fig-2.1", "laptop/tab-2.4", "mnist-paper/fig-2.1")
+        for s in ("csv", "json", "svg")
+    }
     assert set(read) == places | {"README.txt"}
     assert read["laptop/fig-2.1.svg"] == b"<svg/>" and read["mnist-paper/fig-2.1.svg"] == b"<svg>long</svg>"
     for place in ("laptop/fig-2.1", "mnist-paper/fig-2.1"):

@@ -93,7 +93,7 @@ def _stage(site: Path, profile: str) -> str:
 
 
 def _config(path: Path, profile: str) -> bytes:
-    """The book's configuration: with a banner where the profile is no result, with buttons where they lead somewhere."""
+    """The book's configuration: a banner where the profile is no result, Colab buttons where they lead somewhere."""
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not config["repository"]["url"]:
         del config["repository"], config["launch_buttons"]

@@ -65,8 +65,8 @@ def results(chapter: Chapter, found: Sequence[Record], kept: Sequence[Record], a
     parts.append(_repeat(chapter, found))
     number = chapter.number
     parts.append(
-        f"**Take it with you:** {{download}}`chapter {number} as executed notebook <{chapter.slug}.ipynb>`, "
-        f"{{download}}`its records, numbers and figures in one file (ZIP) <{archive}>`."
+        f"**Take it with you:** {{download}}`the notebook of chapter {number}, executed <{chapter.slug}.ipynb>`; "
+        f"{{download}}`records of chapter {number}: numbers and figures (ZIP) <{archive}>`."
     )
     return blocks.joined(parts)
 
@@ -99,8 +99,8 @@ def packed(chapter: Chapter, found: Sequence[Record], kept: Sequence[Record], pi
 def _runs(found: Sequence[Record], kept: Sequence[Record]) -> list[tuple[str, list[Record]]]:
     """Records run by run, each with what the page calls it."""
     long = sorted(kept, key=lambda r: r.folder.name)
-    groups = itertools.groupby(long, lambda r: r.folder.name)
-    return [("this run", list(found)), *((f"recorded run {name}", list(group)) for name, group in groups)]
+    groups = [list(group) for _, group in itertools.groupby(long, lambda r: r.folder.name)]
+    return [("this run", list(found)), *((f"recorded run, {group[0].profile}", group) for group in groups)]
 
 
 def _tally(found: Sequence[Record], kept: Sequence[Record]) -> str:
@@ -115,11 +115,10 @@ def _tally(found: Sequence[Record], kept: Sequence[Record]) -> str:
         states = dict.fromkeys(blocks.STATE_WORDS[r.state()] for r in group if r.claims and r.dataset)
         if name != "this run" and any(provenance.changed(r) for r in group):
             states[blocks.STATE_WORDS["stale"]] = None
-        where = f"*{', '.join(data)}*: {'; '.join(states)}" if data else "no data needed"
-        lines.append(
-            f"- **{name[0].upper() + name[1:]}**, profile {group[0].profile} ({where}). "
-            f"{count.total()} claims: {' · '.join(verdicts)}"
-        )
+        title = name if name != "this run" else f"{name}, {group[0].profile}"
+        where = f" on *{', '.join(data)}* ({'; '.join(states)})" if data else ""
+        claims = f"{count.total()} claim{'s' * (count.total() > 1)}"
+        lines.append(f"- **{title[0].upper() + title[1:]}**{where}. {claims}: {' · '.join(verdicts)}")
     return "\n".join(lines) or "No claim has been put to a run."
 
 
@@ -136,7 +135,7 @@ def _against(found: Sequence[Record], kept: Sequence[Record]) -> tuple[str, str]
             continue
         label = f"{{ref}}`{house.artefact(identity).label} <{blocks.target(identity)}>`"
         words = [
-            f"{blocks.verdict(claim['verdict'])} on {', '.join(record.dataset) or 'what it makes itself'}, {name}"
+            f"{blocks.verdict(claim['verdict'])} on {', '.join(record.dataset) or 'data of its own'} ({name})"
             for name, record, claim in cases
         ]
         line = f"- {label}: {sentence.rstrip('.')}. {'; '.join(words)}."
