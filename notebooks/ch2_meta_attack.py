@@ -195,7 +195,7 @@ page.source(learning._adam_step, learning.adapt, learning.step_towards)
 from thesislib.blackbox.differences import slopes
 from thesislib.meta_attack.meta_attack import MetaAttack
 
-page.source(slopes, first="if base is None", last="base[:, None]")
+page.source(slopes, first="places = torch.where")
 page.source(
     MetaAttack.__call__, first="maps = copies", last="current[live] = space"
 )
