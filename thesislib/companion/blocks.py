@@ -69,6 +69,12 @@ def number(value: Any, sign: bool = False) -> str:
     return f"{value:+.3g}" if sign else f"{value:.3g}"
 
 
+def named(record: Record) -> str:
+    """``Figure 6.2 on a9a``: which record a link leads to, for who hears links alone."""
+    data = ", ".join(record.dataset)
+    return f"{record.artefact.label} on {data}" if data else record.artefact.label
+
+
 def finding(claim: dict[str, Any]) -> str:
     """One claim with its verdict, estimate and reason, as a list item."""
     text = f"- {verdict(claim['verdict'])} {ORIGIN[claim['source']]}: {claim['sentence'].rstrip('.')}."
@@ -166,14 +172,12 @@ def block(
     summary
         The numbers of a figure in a few rows, or the table itself.
     downloads
-        Title to path, as the page sees them. A title alone says what it leads to: who hears a list of links
-        hears nothing else.
+        Title to path, as the page sees them; a title alone says what it leads to, see :func:`named`.
     """
     artefact = record.artefact
     title = f"**{artefact.label}.** {artefact.title}."
     parts = []
-    data = f" on {', '.join(record.dataset)}" if record.dataset else ""
-    csv = f"{{download}}`{artefact.label}{data} as numbers (CSV) <{numbers}>`"
+    csv = f"{{download}}`{named(record)} as numbers (CSV) <{numbers}>`"
     caption = f"{title} {_data_line(record)} {csv}"
     if images:
         alt = " ".join(record.alt.split())

@@ -189,10 +189,10 @@ class Page:
         both = _beside(record.id, frame, compare, record.stands_for)
         stem = f"../records/{record.id}{f'@{kept}' if kept else ''}"
         numbers = f"../data/recorded/{kept}/{record.id}" if kept else f"../records/{record.id}"
-        label = record.artefact.label
-        downloads = {f"record of {label} (JSON)": f"{numbers}.json"}
+        label = blocks.named(record)
+        downloads = {f"{label} as record (JSON)": f"{numbers}.json"}
         if images:
-            downloads[f"{label} (SVG)"] = f"{stem}.svg"
+            downloads[f"{label} as picture (SVG)"] = f"{stem}.svg"
         picture = f"{stem}.svg" if images else ""
         text = blocks.block(record, picture, f"{numbers}.csv", blocks.command(record), both, few, downloads)
         if kept:
