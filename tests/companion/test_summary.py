@@ -67,24 +67,40 @@ def test_the_counts_are_those_of_the_records(two_runs, fresh):
     assert "[does not hold]" not in long
 
 
-def test_what_did_not_hold_is_named_with_its_data_and_a_link(two_runs, fresh):
+def test_the_thesis_claims_stand_open_with_data_and_links_and_the_worst_first(two_runs, fresh):
     text = summary.results(CHAPTER, *two_runs, "file.zip")
     stated, folded = text.split("{dropdown}")
-    (line,) = [t for t in stated.splitlines() if "needs fewer queries" in t]
-    assert "{ref}`Figure 2.1 <fig-2-1>`" in line
-    assert "[does not hold]{.verdict .does-not-hold} on digits (this run)" in line
-    assert "[holds]{.verdict .holds} on mnist (recorded run, paper)" in line
-    assert "bands are narrow" not in text  # it held, so it is only counted
+    failed, held = [line for line in stated.splitlines() if re.match(r"- \[", line)]
+    assert failed == (
+        "- [does not hold]{.verdict .does-not-hold} the meta attack needs fewer queries. "
+        "{ref}`Figure 2.1 <fig-2-1>` (this run). [holds]{.verdict .holds}: {ref}`Figure 2.1 <fig-2-1>` (mnist)."
+    )
+    assert held.startswith("- [holds]{.verdict .holds} bands are narrow. {ref}")
     assert "a control agrees" in folded and "a control agrees" not in stated
-    assert folded.splitlines()[0].endswith("(1)")
+    assert folded.splitlines()[0].endswith("(1 of 1)")
     assert "`thesis run ch2 --profile laptop`" in text and "3 minutes on one core of a machine" in text
 
 
-def test_if_nothing_failed_it_says_so_and_folds_nothing(tmp_path, fresh):
-    text = summary.results(
-        CHAPTER, [written(tmp_path, "fig-2.1", [claim("it is so", "holds")])], [], "file.zip"
+def test_one_sentence_of_several_artefacts_is_one_item(tmp_path, fresh):
+    best, untested = "ours is best", "not tested at this profile"
+    found = [
+        written(tmp_path, "fig-2.1", [claim(best, "undecided")], dataset=["digits", "glyphs"]),
+        written(tmp_path, "tab-2.4", [claim(best, "undecided"), claim("it scales", untested)]),
+        written(tmp_path, "tab-2.5", [claim(best, untested)]),
+    ]
+    text = summary.results(CHAPTER, found, [], "file.zip")
+    first, last = [line for line in text.splitlines() if re.match(r"- \[", line)]
+    assert first == (
+        f"- [undecided]{{.verdict .undecided}} {best}. {{ref}}`Figure 2.1 <fig-2-1>` (this run); "
+        "{ref}`Table 2.4 <tab-2-4>` (digits)."
     )
-    assert "nothing that the thesis states came out against it" in text and "dropdown" not in text
+    assert "it scales" in last and untested in last
+
+
+def test_if_nothing_failed_nothing_is_folded(tmp_path, fresh):
+    claims = [claim("it is so", "holds"), claim("it is sound", "holds", "ours")]
+    text = summary.results(CHAPTER, [written(tmp_path, "fig-2.1", claims)], [], "file.zip")
+    assert "it is so" in text and "it is sound" not in text and "dropdown" not in text
 
 
 def test_a_stale_long_run_is_called_one(two_runs, monkeypatch):

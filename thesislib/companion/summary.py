@@ -8,7 +8,6 @@ import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from thesislib.companion import blocks, house, provenance
 from thesislib.companion.house import Chapter, CompanionError
@@ -18,6 +17,11 @@ MARK = "<!-- results -->"
 """Where a notebook's first cell has room for :func:`results`; until the book is made nothing shows there."""
 
 STATED = ("caption", "abstract")  # sources of a claim that are the thesis's own words
+AGAINST = ("does not hold", "undecided")
+WORST_FIRST = (*AGAINST, *(word for word in house.VERDICTS if word not in AGAINST))
+
+Claimed = tuple[str, str]
+"""The verdict that counts most against a claim, and its list item in MyST."""
 
 
 def filled(notebook: bytes, text: str) -> bytes:
@@ -52,16 +56,13 @@ def results(chapter: Chapter, found: Sequence[Record], kept: Sequence[Record], a
     archive
         Name of the file of :func:`packed`.
     """
-    stated, others = _against(found, kept)
+    stated, others = _claims(found, kept)
     parts = [f"**Result.**\n\n{_tally(found, kept)}"]
     if stated:
-        parts.append(f"**Not held, or undecided, of what the thesis states:**\n\n{stated}")
-    else:
-        parts.append("**Not held:** nothing that the thesis states came out against it, or undecided.")
-    if others:
-        count = others.count("\n") + 1
-        title = f"Not held, or undecided, of what one would expect and of our own checks ({count})"
-        parts.append(blocks.dropdown(title, others))
+        parts.append(f"**What the thesis states, what did not hold first:**\n\n{_listed(stated)}")
+    if against := [c for c in others if c[0] in AGAINST]:
+        title = "What did not hold, or is undecided, of what one would expect and of our own checks"
+        parts.append(blocks.dropdown(f"{title} ({len(against)} of {len(others)})", _listed(against)))
     parts.append(_repeat(chapter, found))
     number = chapter.number
     parts.append(
@@ -103,6 +104,11 @@ def _runs(found: Sequence[Record], kept: Sequence[Record]) -> list[tuple[str, li
     return [("this run", list(found)), *((f"recorded run, {group[0].profile}", group) for group in groups)]
 
 
+def _data(group: Sequence[Record]) -> list[str]:
+    """Data sets on which a run has decided anything."""
+    return list(dict.fromkeys(name for r in group if r.claims for name in r.dataset))
+
+
 def _tally(found: Sequence[Record], kept: Sequence[Record]) -> str:
     """A line a run: profile, data, how many claims came out which way."""
     lines = []
@@ -111,36 +117,47 @@ def _tally(found: Sequence[Record], kept: Sequence[Record]) -> str:
         if not count:
             continue
         verdicts = [f"{blocks.verdict(word)} {count[word]}" for word in house.VERDICTS if count[word]]
-        data = dict.fromkeys(d for r in group for d in r.dataset)
         states = dict.fromkeys(blocks.STATE_WORDS[r.state()] for r in group if r.claims and r.dataset)
         if name != "this run" and any(provenance.changed(r) for r in group):
             states[blocks.STATE_WORDS["stale"]] = None
         title = name if name != "this run" else f"{name}, {group[0].profile}"
-        where = f" on *{', '.join(data)}* ({'; '.join(states)})" if data else ""
+        data = ", ".join(_data(group))
+        where = f" on *{data}* ({'; '.join(states)})" if data else ""
         claims = f"{count.total()} claim{'s' * (count.total() > 1)}"
         lines.append(f"- **{title[0].upper() + title[1:]}**{where}. {claims}: {' · '.join(verdicts)}")
     return "\n".join(lines) or "No claim has been put to a run."
 
 
-def _against(found: Sequence[Record], kept: Sequence[Record]) -> tuple[str, str]:
-    """Claims that some run decided against or left undecided: of the thesis, and all others; lists in MyST."""
-    claims: dict[tuple[str, str], list[tuple[str, Record, dict[str, Any]]]] = {}
+def _claims(found: Sequence[Record], kept: Sequence[Record]) -> tuple[list[Claimed], list[Claimed]]:
+    """Every sentence once, with how it came out: of the thesis, and all others; what counts against it first."""
+    claims: dict[tuple[bool, str], dict[str, dict[str, list[str]]]] = {}
     for name, group in _runs(found, kept):
-        for record in group:
+        for record in sorted(group, key=lambda r: house.reading_order(r.id)):
+            # A run is called by its data, but for the one that the page shows, where this is all of it.
+            whole = name == "this run" and set(record.dataset) == set(_data(group))
+            where = name if whole or not record.dataset else ", ".join(record.dataset)
+            link = f"{{ref}}`{record.artefact.label} <{blocks.target(record.id)}>`"
             for claim in record.claims:
-                claims.setdefault((record.id, claim["sentence"]), []).append((name, record, claim))
-    stated, others = [], []
-    for (identity, sentence), cases in sorted(claims.items(), key=lambda c: house.reading_order(c[0][0])):
-        if not {"does not hold", "undecided"} & {claim["verdict"] for *_, claim in cases}:
-            continue
-        label = f"{{ref}}`{house.artefact(identity).label} <{blocks.target(identity)}>`"
-        words = [
-            f"{blocks.verdict(claim['verdict'])} on {', '.join(record.dataset) or 'data of its own'} ({name})"
-            for name, record, claim in cases
-        ]
-        line = f"- {label}: {sentence.rstrip('.')}. {'; '.join(words)}."
-        (stated if cases[0][2]["source"] in STATED else others).append(line)
-    return "\n".join(stated), "\n".join(others)
+                cases = claims.setdefault((claim["source"] in STATED, claim["sentence"]), {})
+                cases.setdefault(claim["verdict"], {}).setdefault(where, []).append(link)
+    lists: tuple[list[Claimed], list[Claimed]] = [], []
+    for (stated, sentence), cases in claims.items():
+        worst, *rest = [word for word in WORST_FIRST if word in cases]
+        line = f"- {blocks.verdict(worst)} {sentence.rstrip('.')}. {_places(cases[worst])}."
+        # That it was not tested elsewhere is no news.
+        line += "".join(f" {blocks.verdict(w)}: {_places(cases[w])}." for w in rest if w != WORST_FIRST[-1])
+        lists[not stated].append((worst, line))
+    for claimed in lists:
+        claimed.sort(key=lambda c: WORST_FIRST.index(c[0]))
+    return lists
+
+
+def _places(places: dict[str, list[str]]) -> str:
+    return "; ".join(f"{', '.join(links)} ({where})" for where, links in places.items())
+
+
+def _listed(claims: Sequence[Claimed]) -> str:
+    return "{.findings}\n" + "\n".join(line for _, line in claims)
 
 
 def _repeat(chapter: Chapter, found: Sequence[Record]) -> str:
