@@ -61,7 +61,7 @@ def test_the_counts_are_those_of_the_records(two_runs, fresh):
     text = summary.results(CHAPTER, *two_runs, "file.zip")
     mine, long = (line for line in text.splitlines() if re.match(r"- \*\*(This|Recorded) run", line))
     assert "This run, laptop" in mine and "*digits*" in mine and "stand-in" in mine and "3 claims" in mine
-    counts = re.findall(r"\[(.*?)\]\{\.verdict .*?\} (\d)", mine)
+    counts = re.findall(r"\[(.*?)\]\{\.verdict .*?\}\s(\d)", mine)
     assert dict(counts) == {"holds": "1", "does not hold": "1", "undecided": "1"}
     assert "Recorded run, paper" in long and "*mnist*" in long and "1 claim:" in long and "[holds]" in long
     assert "[does not hold]" not in long

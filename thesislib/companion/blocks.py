@@ -222,21 +222,24 @@ def source(functions: Iterable[Callable], first: str = "", last: str = "") -> tu
     CompanionError
         If a function has no such line.
     """
-    links, codes = [], []
+    modules: dict[str, list[str]] = {}
+    codes = []
     for function in functions:
         lines = textwrap.dedent(inspect.getsource(function)).splitlines()
         node = ast.parse("\n".join(lines)).body[0]
         if ast.get_docstring(node) is not None:
             del lines[node.body[0].lineno - 1 : node.body[0].end_lineno]
-        name = f"{function.__module__}.{function.__qualname__}"
+        name = function.__qualname__
         start = next((k for k, line in enumerate(lines) if first in line), None)
         stop = next((k for k, line in enumerate(lines) if last and last in line and k >= (start or 0)), None)
         if start is None or (last and stop is None):
             raise CompanionError(f"{name} has no lines from {first!r} to {last!r}; look at its source")
         codes.append(textwrap.dedent("\n".join(lines[start : None if stop is None else stop + 1])))
         private = any(part.startswith("_") for part in name.split(".") if not part.endswith("__"))
-        links.append(f"`{name}`" if private else f"{{py:obj}}`{name}`")
-    return f"In the library, {', '.join(links)}:", "\n\n".join(codes)
+        link = f"`{name}`" if private else f"{{py:obj}}`{name} <{function.__module__}.{name}>`"
+        modules.setdefault(function.__module__, []).append(link)
+    where = "; ".join(f"`{module}`: {', '.join(links)}" for module, links in modules.items())
+    return f"In {where}", "\n\n".join(codes)
 
 
 def provenance(record: Record, command: str) -> str:
