@@ -127,8 +127,9 @@ page = Page("ch2", settings)
 # The victim $M$ maps an image $x\in[0,1]^d$ to log-probabilities. An attack minimises the {term}`hinge <Hinge loss>`
 # {cite:p}`carlini2017towards`
 #
-# $$\ell(x)=\max\bigl(\log p_y(x)-\max_{k\ne y}\log p_k(x),\,0\bigr),\qquad
-# \ell_t(x)=\max\bigl(\max_{k\ne t}\log p_k(x)-\log p_t(x),\,0\bigr),$$
+# $$\ell(x)=\max\bigl(\log p_y(x)-\max_{k\ne y}\log p_k(x),\,0\bigr),$$
+#
+# $$\ell_t(x)=\max\bigl(\max_{k\ne t}\log p_k(x)-\log p_t(x),\,0\bigr),$$
 #
 # untargeted or towards a class $t$.
 

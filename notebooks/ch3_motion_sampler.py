@@ -299,8 +299,9 @@ look_up(noise, motion).shape, warp(noise, motion).shape
 # $w_\pm=g\pm\delta r$ each iteration asks two queries, improves the prior, moves the clip, and checks it with a third:
 #
 # $$D=\frac{\ell\bigl(x+\varepsilon\,w_+/\lVert w_+\rVert\bigr)-\ell\bigl(x+\varepsilon\,w_-/\lVert w_-\rVert\bigr)}
-# {\varepsilon\,\delta},\qquad g\leftarrow g+\eta\,D\,r,\qquad
-# x\leftarrow\Pi_{\kappa}\bigl(x-h\operatorname{sign}(g)\bigr).$$
+# {\varepsilon\,\delta},$$
+#
+# $$g\leftarrow g+\eta\,D\,r,\qquad x\leftarrow\Pi_{\kappa}\bigl(x-h\operatorname{sign}(g)\bigr).$$
 #
 # Norms are per frame; $\Pi_\kappa$ goes back to the nearest clip within $\kappa$ of the clean one and within $[0,1]$.
 

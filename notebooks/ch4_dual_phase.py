@@ -529,8 +529,9 @@ page.record(
 # features $f_i$ of the frozen phase-I model and $g_i$ of the current one, both of length 1. Read literally, the caption
 # of Figure 4.5 says
 #
-# $$L=\frac12\Bigl(\frac1N\sum_{ij}a_{ij}\lVert f_i-g_j\rVert^2+\frac1N\sum_{ij}b_{ij}\lVert g_i-f_j\rVert^2\Bigr),\qquad
-# a_{ij}=\operatorname{softmax}_j\frac{\langle f_i,f_j\rangle}{T},$$
+# $$L=\frac12\Bigl(\frac1N\sum_{ij}a_{ij}\lVert f_i-g_j\rVert^2+\frac1N\sum_{ij}b_{ij}\lVert g_i-f_j\rVert^2\Bigr),$$
+#
+# $$a_{ij}=\operatorname{softmax}_j\frac{\langle f_i,f_j\rangle}{T},$$
 #
 # with $b$ made of $g$ in the same way and held constant.
 

@@ -435,8 +435,9 @@ page.record(
 # is only asked to {term}`keep information about it <Mutual-information constraint>`. By default a Gaussian decoder
 # bounds the information from below:
 #
-# $$I(g;z)\ \ge\ H(z)+\mathbb E\log q(z\mid g),\qquad
-# \mathcal L_\text{MI}=\frac1{2d}\sum_{k=1}^d\Bigl(\frac{(\mu_k(g)-t_k)^2}{v_k}+\log v_k\Bigr),\quad t=\sqrt d\,z .$$
+# $$I(g;z)\ \ge\ H(z)+\mathbb E\log q(z\mid g),$$
+#
+# $$\mathcal L_\text{MI}=\frac1{2d}\sum_{k=1}^d\Bigl(\frac{(\mu_k(g)-t_k)^2}{v_k}+\log v_k\Bigr),\quad t=\sqrt d\,z .$$
 
 # %% tags=["remove-input"]
 from thesislib.heterotopic.mutual_information import VariationalGaussian
