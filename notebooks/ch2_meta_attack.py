@@ -11,18 +11,17 @@
 #
 # *Chapter 2 of the thesis: query-efficient meta attack on image models {cite:p}`du2020query`.*
 #
-# :::{admonition} In thirty seconds
+# :::::{admonition} In thirty seconds
 # **Question.** A classifier answers queries and shows nothing else. How few does it take to find a small change of an
 # image that makes it err?
 #
-# **Idea.** Gradients of different networks on the same image are related. A small auto-encoder learns from networks one
-# has to guess the gradient of a network one has not. Queries are then spent only on the pixels where the guess is
-# largest, and what they tell corrects the guess for this image.
+# **Idea.** A small auto-encoder learns, from networks one has, to guess the gradient of a network one has not. Queries
+# are spent only on the pixels where its guess is largest, and what they tell corrects the guess for this image.
 #
-# **Promise.** Success and distortion as of other black-box attacks, with significantly fewer queries.
+# **Claim.** Success and distortion as of other black-box attacks, with significantly fewer queries.
 #
-# **What did not hold here** is said below each figure and table, in the same place as what did.
-# :::
+# <!-- results -->
+# :::::
 #
 # :::{admonition} Sources
 # :class: note
@@ -31,6 +30,24 @@
 # are named for what they are: *digits* and *glyphs* stand in for MNIST, CIFAR10 and tiny-ImageNet, and show an ordering
 # at best.
 # :::
+
+# %% tags=["remove-cell"]
+# Where thesislib cannot be imported, on Colab say: fetches its repository, which holds the data too, and installs it.
+import importlib.util
+import os
+import subprocess
+import sys
+
+REPOSITORY = ""  # as repository.url in _config.yml
+if importlib.util.find_spec("thesislib") is None:
+    if not REPOSITORY:
+        raise ModuleNotFoundError(
+            "no thesislib here: `make env` in its repository, then choose that kernel"
+        )
+    subprocess.run(["git", "clone", "--depth=1", REPOSITORY, "thesis"], check=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "-e", "thesis[book]"]
+    subprocess.run(pip, check=True)
+    sys.path.insert(0, os.path.abspath("thesis"))  # this kernel is older than it
 
 # %% tags=["parameters"]
 profile = "laptop"  # smoke, laptop or paper
@@ -57,7 +74,7 @@ from thesislib.companion.figures import look
 from thesislib.meta_attack import experiments
 from thesislib.meta_attack import settings as chapter
 
-# %%
+# %% tags=["hide-input"]
 settings = chapter.resolve(
     profile,
     dataset=dataset,
@@ -78,7 +95,8 @@ page = Page("ch2", settings)
 # Add the right small change to an image and a deep network that was sure of a seven is sure of a two
 # {cite:p}`szegedy2014intriguing,goodfellow2015explaining`. Whoever holds the network finds that change by following its
 # gradient. Whoever only gets answers has to *estimate* the gradient, and pays for each answer: in money, in time, in the
-# risk of being noticed. The currency of this chapter is the **query**, one image shown to the victim.
+# risk of being noticed. The currency of this chapter is the {term}`query <Query>`, one image shown to the
+# {term}`victim <Victim>`.
 #
 # A gradient has as many entries as the image has pixels, and two queries an entry buy it outright. The chapter's
 # thought is that nobody starts from nothing: the attacker has other networks, trained for the same task, and their
@@ -86,32 +104,42 @@ page = Page("ch2", settings)
 #
 # ## 2.2 Related work
 #
-# **Score-based attacks** see the victim's probabilities. ZOO {cite:p}`chen2017zoo` estimates the gradient along single
-# pixels and feeds it to Adam. AutoZOOM {cite:p}`tu2019autozoom` estimates along random directions of a smaller space, out
-# of which a decoder makes the perturbation. Bandits {cite:p}`ilyas2018black,ilyas2019prior` carry a guess of the gradient from
-# step to step and from pixel to neighbouring pixel. FW-black {cite:p}`chen2020frank` takes Frank–Wolfe steps inside a ball.
+# **{term}`Score-based attacks <Score-based attack>`** see the victim's probabilities. ZOO {cite:p}`chen2017zoo`
+# {term}`estimates the gradient <Zeroth-order estimate>` along single pixels and feeds it to Adam. AutoZOOM
+# {cite:p}`tu2019autozoom` estimates along random directions of a smaller space, out of which a decoder makes the
+# perturbation. Bandits {cite:p}`ilyas2018black,ilyas2019prior` carry a guess of the gradient from step to step and from
+# pixel to neighbouring pixel. FW-black {cite:p}`chen2020frank` takes Frank–Wolfe steps inside a ball.
 #
-# **Hard-label attacks** see the answer only. The decision-boundary attack {cite:p}`brendel2018decision` walks along the
-# border between two answers towards the image; Opt-attack {cite:p}`cheng2019query` minimises the distance to the border as a
-# function of the direction.
+# **{term}`Hard-label attacks <Hard-label attack>`** see the answer only. The decision-boundary attack
+# {cite:p}`brendel2018decision` walks along the border between two answers towards the image; Opt-attack
+# {cite:p}`cheng2019query` minimises the distance to the border as a function of the direction.
 #
 # **Transfer** of perturbations from one network to another costs no query and fails often. The meta attack transfers
-# *gradients*, as a prior, and lets queries correct them. Its training is Reptile {cite:p}`nichol2018first`, a form of
-# meta-learning {cite:p}`finn2017model`: find weights from which a few steps reach any of several tasks. Here a task is one
-# source network.
+# *gradients*, as a prior, and lets queries correct them. Its training is {term}`Reptile` {cite:p}`nichol2018first`, a
+# form of meta-learning {cite:p}`finn2017model`: find weights from which a few steps reach any of several tasks. Here a
+# task is one source network.
 
 # %% [markdown]
 # ## 2.3 Method
 #
 # ### 2.3.1 Preliminaries: the black box
 #
-# The victim $M$ maps an image $x\in[0,1]^d$ to log-probabilities. An attack minimises the hinge
+# The victim $M$ maps an image $x\in[0,1]^d$ to log-probabilities. An attack minimises the {term}`hinge <Hinge loss>`
 # {cite:p}`carlini2017towards`
 #
-# $$\ell(x)=\max\bigl(\log p_y(x)-\max_{k\ne y}\log p_k(x),\,0\bigr),\qquad
-# \ell_t(x)=\max\bigl(\max_{k\ne t}\log p_k(x)-\log p_t(x),\,0\bigr),$$
+# $$\ell(x)=\max\bigl(\log p_y(x)-\max_{k\ne y}\log p_k(x),\,0\bigr),$$
 #
-# untargeted or towards a class $t$. It is zero exactly when the attack has succeeded, and every attack here stops at that
+# $$\ell_t(x)=\max\bigl(\max_{k\ne t}\log p_k(x)-\log p_t(x),\,0\bigr),$$
+#
+# untargeted or towards a class $t$.
+
+# %% tags=["remove-input"]
+from thesislib.blackbox import goals
+
+page.source(goals._margin, goals.hinge)
+
+# %% [markdown]
+# It is zero exactly when the attack has succeeded, and every attack here stops at that
 # moment. There is no bound on the distortion: it is measured, as $\lVert x-x_0\rVert_2$.
 #
 # Any classifier can be the victim. Below is all it takes to attack one of your own: a module, images in $[0,1]$, the
@@ -139,42 +167,41 @@ result.to_frame().round(3)
 #
 # ### 2.3.2 Learning of the meta attacker
 #
-# The meta attacker $A_\theta$ is an auto-encoder from images to maps of the same size. For each source network it is shown
-# pairs $(x,G)$ of an image and the white-box gradient of $\ell$, divided by its standard deviation. Reptile takes, for each
-# source $j$, a few steps of Adam on a batch,
+# The {term}`meta attacker <Meta attacker>` $A_\theta$ is an auto-encoder from images to maps of the same size. For each
+# source network it is shown pairs $(x,G)$ of an image and the white-box gradient of $\ell$, divided by its standard
+# deviation. Reptile takes, for each source $j$, a few steps of Adam on a batch,
 #
 # $$\theta'_j=\operatorname{Adam}\Bigl(\theta;\ \tfrac1{|B|}\sum_{(x,G)\in B}\lVert A_\theta(x)-G\rVert^2\Bigr),\qquad
 # \theta\leftarrow\theta+\varepsilon\,\frac1n\sum_{j=1}^n(\theta'_j-\theta),$$
 #
-# and moves towards the mean of where they lead. In code:
+# and moves towards the mean of where they lead.
 
+# %% tags=["remove-input"]
+from thesislib.meta_attack import reptile as learning
 
-# %%
-from thesislib.meta_attack.reptile import adapt, step_towards
-
-
-def reptile_step(attacker, tasks, epsilon, batch, generator):
-    """One meta step, as the library makes it; `tasks` holds images and maps of each source network."""
-    adapted = []
-    for x, g in tasks:
-        rows = torch.randperm(len(x), generator=generator)[:batch]
-        adapted.append(adapt(attacker, x[rows], g[rows], steps=5, lr=0.01))
-    step_towards(
-        attacker, adapted, epsilon
-    )  # theta + epsilon * mean(theta' - theta)
-
+page.source(learning._adam_step, learning.adapt, learning.step_towards)
 
 # %% [markdown]
 # ### 2.3.3 The attack
 #
-# Each image starts from a fresh copy of $\theta$. In step $s$ the copy's map $a=A_\theta(x)$ names the $q$ pixels of largest
-# $|a|$, and these move by $\beta$ against the sign of $a$. Every $m$ steps the attack pays: at the pixels chosen *last* time it
-# measures $g_i=\bigl(\ell(x+he_i)-\ell(x)\bigr)/h$, fits the copy to them by twenty steps of Adam, and lets the measured signs
-# decide where they are known:
+# Each image starts from a fresh copy of $\theta$. In step $s$ the copy's map $a=A_\theta(x)$ names the {term}`q pixels
+# of largest |a| <Top-q selection>`, and these move by $\beta$ against the sign of $a$. Every $m$ steps the attack pays:
+# at the pixels chosen *last* time it measures $g_i=\bigl(\ell(x+he_i)-\ell(x)\bigr)/h$, {term}`fits the copy to them
+# <Fine-tuning>` by twenty steps of Adam, and lets the measured signs decide where they are known:
 #
 # $$x_i\leftarrow x_i-\beta\,\operatorname{sign}(v_i),\quad i\in\operatorname{top}_q|a|,\qquad
 # v=\begin{cases}g&\text{every $m$-th step}\\a&\text{else.}\end{cases}$$
-#
+
+# %% tags=["remove-input"]
+from thesislib.blackbox.differences import slopes
+from thesislib.meta_attack.meta_attack import MetaAttack
+
+page.source(slopes, first="places = torch.where")
+page.source(
+    MetaAttack.__call__, first="maps = copies", last="current[live] = space"
+)
+
+# %% [markdown]
 # A success at step $s$ has cost $1+s+\lfloor s/m\rfloor q$ queries. The thesis counts $s+\lfloor(s-1)/m\rfloor q$; the tables
 # give both. Colour images move in the space of $\operatorname{artanh}(2x-1)$ in place of pixels.
 #
@@ -231,7 +258,7 @@ def layers_as_reported(frame):
     )
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-2.1",
     experiments.tab_2_1(settings),
@@ -275,7 +302,7 @@ def net4_as_reported(frame):
     ]
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-2.2",
     experiments.tab_2_2(settings),
@@ -285,8 +312,8 @@ page.record(
 )
 
 # %% [markdown]
-# Victims and sources of this run, trained here. On stand-in data they are narrower versions of the thesis's networks
-# ([Settings](#ch2-settings)).
+# Victims and sources of this run, trained here. On {term}`stand-in data <Stand-in>` they are narrower versions of the
+# thesis's networks ([Settings](#ch2-settings)).
 
 
 # %% tags=["hide-input"]
@@ -305,7 +332,7 @@ def accuracies_as_reported(frame):
     )[["dataset", "method", "metric", "value"]]
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-2.3",
     experiments.tab_2_3(settings),
@@ -318,11 +345,12 @@ page.record(
 # ### 2.4.2 Comparison with baselines
 #
 # Every method attacks the same images: the first of the test set that the victim classifies correctly, in their order.
-# All stop at the first success; a score-based method may spend `budget` queries an image, a hard-label one `hard_budget`.
-# Hard-label attacks start from an image of another class, far away, and walk closer; they have succeeded when
-# they are nearer than a distance set for each data set ([Settings](#ch2-settings)). Each method's settings were
-# chosen by the same rule from a search on other images (Extra 2.B): whoever has a radius or a distance to reach gets a
-# quarter more than the meta attack's L2 there, whoever has a step gets the one with the fewest queries within it.
+# All stop at the first success; a score-based method may spend `budget` queries an image (its {term}`query budget
+# <Query budget>`), a hard-label one `hard_budget`. Hard-label attacks start from an image of another class, far away,
+# and walk closer; they have succeeded when they are nearer than a distance set for each data set
+# ([Settings](#ch2-settings)). Each method's settings were chosen by the same rule from a search on other images (Extra
+# 2.B): whoever has a radius or a distance to reach gets a quarter more than the meta attack's L2 there, whoever has a
+# step gets the one with the fewest queries within it.
 
 
 # %% tags=["hide-input"]
@@ -399,7 +427,7 @@ def success_as_reported(frame):
     )
 
 
-# %%
+# %% tags=["hide-input"]
 frame = experiments.fig_2_1(settings)
 page.record(
     "fig-2.1",
@@ -470,7 +498,7 @@ def as_reported(goal):
     return long
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-2.4",
     experiments.tab_2_4(settings),
@@ -485,7 +513,7 @@ page.record(
 # failure with all it spent. *As the thesis counts* is its formula for the meta attack (one fine-tuning less where the
 # success falls on one, no query for the clean image) and $2q$ a step for ZOO; the other formulas are not known.
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-2.5",
     experiments.tab_2_5(settings),
@@ -561,7 +589,7 @@ def draw_gallery(frame):
     return figure
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "extra-2.A",
     experiments.extra_2_a(settings),
@@ -613,7 +641,7 @@ def search_table(frame):
     return pd.DataFrame(rows)
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "extra-2.B",
     experiments.extra_2_b(settings),
@@ -669,7 +697,7 @@ def draw_start(frame):
     return figure
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-2.2",
     experiments.fig_2_2(settings),
@@ -720,7 +748,7 @@ def draw_surface(frame):
     return figure
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-2.3",
     experiments.fig_2_3(settings),
@@ -761,7 +789,7 @@ def similarities_as_reported(frame):
     )[["dataset", "method", "metric", "value"]]
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-2.6",
     experiments.tab_2_6(settings),
@@ -798,7 +826,7 @@ def trainings(frame):
     ]
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-2.7",
     experiments.tab_2_7(settings),
@@ -807,7 +835,7 @@ page.record(
     stands_for=STANDS_FOR,
 )
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-2.8",
     experiments.tab_2_8(settings),
@@ -917,5 +945,5 @@ page.show_table(columns_table())
 # %% [markdown]
 # And of the run as a whole:
 
-# %%
+# %% tags=["hide-input"]
 page.settings_table()

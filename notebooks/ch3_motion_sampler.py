@@ -11,18 +11,18 @@
 #
 # *Chapter 3 of the thesis: video adversarial attack with motion as its prior {cite:p}`zhang2020motion`.*
 #
-# :::{admonition} In thirty seconds
-# **Question.** A video classifier answers queries and shows nothing else. A clip has as many numbers as hundreds of
-# images. How few queries does it take to make it err?
+# :::::{admonition} In thirty seconds
+# **Question.** A video classifier answers queries and shows nothing else, and a clip has many times the numbers of an
+# image. How few queries does it take to make it err?
 #
-# **Idea.** Estimates of a gradient need random directions. Draw the noise for one frame only, and let the *motion* of the
-# clip, as a video codec has already computed it, say which pixels get the same noise. Directions then have few degrees
-# of freedom, and those that belong together change together.
+# **Idea.** An estimate of the gradient needs random directions: draw the noise for one frame only, and let the *motion*
+# of the clip, as a video codec has already computed it, say which pixels get the same noise. Such directions have few
+# degrees of freedom, and pixels that move alike change together.
 #
-# **Promise.** Fewer queries than attacks without motion, at equal or higher success.
+# **Claim.** Fewer queries than attacks without motion, at equal or higher success.
 #
-# **What did not hold here** is said below each figure and table, in the same place as what did.
-# :::
+# <!-- results -->
+# :::::
 #
 # :::{admonition} Sources
 # :class: note
@@ -32,6 +32,24 @@
 # encoded and decoded: *moves* and *moves_panning*, where motion tells the classes, stand in for SthSth-V2 and HMDB-51;
 # *looks_many* and *looks*, where appearance does, for Kinetics-400 and UCF-101. They show an ordering at best.
 # :::
+
+# %% tags=["remove-cell"]
+# Where thesislib cannot be imported, on Colab say: fetches its repository, which holds the data too, and installs it.
+import importlib.util
+import os
+import subprocess
+import sys
+
+REPOSITORY = ""  # as repository.url in _config.yml
+if importlib.util.find_spec("thesislib") is None:
+    if not REPOSITORY:
+        raise ModuleNotFoundError(
+            "no thesislib here: `make env` in its repository, then choose that kernel"
+        )
+    subprocess.run(["git", "clone", "--depth=1", REPOSITORY, "thesis"], check=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "-e", "thesis[book]"]
+    subprocess.run(pip, check=True)
+    sys.path.insert(0, os.path.abspath("thesis"))  # this kernel is older than it
 
 # %% tags=["parameters"]
 profile = "laptop"  # smoke, laptop or paper
@@ -63,7 +81,7 @@ from thesislib.motion_sampler import experiments
 from thesislib.motion_sampler import settings as chapter
 from thesislib.motion_sampler.pictures import NONE, unpack
 
-# %%
+# %% tags=["hide-input"]
 settings = chapter.resolve(
     profile,
     dataset=dataset,
@@ -83,14 +101,14 @@ STANDS_FOR = {d: settings.column(d).stands_for for d in settings.dataset}
 # %% [markdown]
 # ## 3.1 Introduction
 #
-# Attacks on images that see only a model's answers pay for each answer, a **query** (Chapter 2). Carried over to video as
-# they are, they drown: 32 frames of 224 pixels make five million numbers, and a random direction among them hardly ever
-# points anywhere. But frames are not independent. What is seen moves, and a small change that matters in one frame
-# matters, moved along, in the next.
+# Attacks on images that see only a model's answers pay for each answer, a {term}`query <Query>` (Chapter 2). Carried
+# over to video as they are, they drown: 32 frames of 224 pixels make five million numbers, and a random direction among
+# them hardly ever points anywhere. But frames are not independent. What is seen moves, and a small change that matters
+# in one frame matters, moved along, in the next.
 #
 # The pipeline of one attack of this run, and what motion does to the loss: noise of its own for each frame
-# (*multi-noise*), one frame of noise for all (*one-noise*), and one frame of noise sampled by the motion map, the
-# *sparked prior*.
+# (*multi-noise*), one frame of noise for all (*one-noise*), and one frame of noise sampled by the
+# {term}`motion map <Motion map>`, the {term}`sparked prior <Sparked prior>`.
 
 
 # %% tags=["hide-input"]
@@ -173,7 +191,7 @@ def ends_of_curves(frame):
     return last.groupby("method", sort=False)["loss"].mean().reset_index()
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-3.1",
     experiments.fig_3_1(settings),
@@ -191,17 +209,18 @@ page.record(
 #
 # ## 3.2 Related work
 #
-# **Black-box attacks on images** that see scores estimate gradients along random directions: by natural evolution
-# strategies {cite:p}`ilyas2018black`, or as a bandit that carries its estimate over time and over neighbouring pixels
-# {cite:p}`ilyas2019prior`. Extended frame by frame they are the rivals *E-NES* and *E-Bandits* here.
+# **{term}`Black-box attacks <Score-based attack>` on images** that see scores estimate gradients along random
+# directions: by natural evolution strategies {cite:p}`ilyas2018black`, or as a bandit that carries its estimate over
+# time and over neighbouring pixels {cite:p}`ilyas2019prior`. Extended frame by frame they are the rivals *E-NES* and
+# *E-Bandits* here.
 #
 # **Attacks on video.** V-BAD {cite:p}`jiang2019black` asks an image network for tentative directions and spends its
 # queries on rectifying them patch by patch. White-box attacks on video perturb few frames, or let all flicker alike.
 #
 # **Video classification.** Convolutions over space and time, inflated from images (I3D, {cite:p}`carreira2017quo`), and
-# images whose scores are averaged over segments (TSN, {cite:p}`wang2016temporal`) are the two victims. Motion itself has
-# long been an input of its own: as optical flow {cite:p}`simonyan2014two`, or as the motion vectors a codec
-# stores anyway {cite:p}`wu2018compressed`, which is where this attack finds them.
+# images whose scores are averaged over segments (TSN, {cite:p}`wang2016temporal`) are the two victims. Motion itself
+# has long been an input of its own: as optical flow {cite:p}`simonyan2014two`, or as the {term}`motion vectors <Motion
+# vector>` a codec stores anyway {cite:p}`wu2018compressed`, which is where this attack finds them.
 #
 # ## 3.3 Method
 #
@@ -210,8 +229,14 @@ page.record(
 # A clip $x\in[0,1]^{V\times H\times W\times C}$ of class $y$, a classifier with probabilities $p(x)$ that answers
 # queries. Find $x'$ with $\lVert x'-x\rVert_\infty\le\kappa$ that is classified otherwise, or as a target $t$, with at
 # most $Q$ queries. The released code minimises $\ell(x)=1-p_{(2)}(x)$, one minus the second largest probability.
-#
-# Any classifier can be the victim. This is all it takes, motion included:
+
+# %% tags=["remove-input"]
+from thesislib.motion_sampler.losses import second_probability
+
+page.source(second_probability, first="return")
+
+# %% [markdown]
+# Any classifier can be the {term}`victim <Victim>`. This is all it takes, motion included:
 
 # %%
 from thesislib.blackbox import Goal, Victim
@@ -244,7 +269,16 @@ result.to_frame().round(3)
 #
 # $$r(i,j)=n\bigl(m_y(i,j),\,m_x(i,j)\bigr),$$
 #
-# after the least entry of $m$ is subtracted. This is a look-up, not a displacement: no coordinates are added, so pixels of
+# after the least entry of $m$ is subtracted.
+
+# %% tags=["remove-input"]
+from thesislib.motion_sampler import sampler
+
+page.source(sampler.positive, sampler.places)
+page.source(sampler.look_up, first="flat =")
+
+# %% [markdown]
+# This is a look-up, not a displacement: no coordinates are added, so pixels of
 # equal motion get equal noise, and a still clip gets one colour. So the released code has it. The other reading, noise
 # *displaced* by the motion, is `NoiseSampler("warp")`. Which map goes with which frame is open, too: in the released code all
 # frames share one map, the next one every $q$ iterations (*shared*); a map for each interval of the clip, read by that
@@ -265,15 +299,16 @@ look_up(noise, motion).shape, warp(noise, motion).shape
 # $w_\pm=g\pm\delta r$ each iteration asks two queries, improves the prior, moves the clip, and checks it with a third:
 #
 # $$D=\frac{\ell\bigl(x+\varepsilon\,w_+/\lVert w_+\rVert\bigr)-\ell\bigl(x+\varepsilon\,w_-/\lVert w_-\rVert\bigr)}
-# {\varepsilon\,\delta},\qquad g\leftarrow g+\eta\,D\,r,\qquad
-# x\leftarrow\Pi_{\kappa}\bigl(x-h\operatorname{sign}(g)\bigr).$$
+# {\varepsilon\,\delta},$$
 #
-# Norms are per frame. In the library:
+# $$g\leftarrow g+\eta\,D\,r,\qquad x\leftarrow\Pi_{\kappa}\bigl(x-h\operatorname{sign}(g)\bigr).$$
+#
+# Norms are per frame; $\Pi_\kappa$ goes back to the nearest clip within $\kappa$ of the clean one and within $[0,1]$.
 
-# %%
-import inspect
+# %% tags=["remove-input"]
+from thesislib.motion_sampler import prior
 
-print(inspect.getsource(MESampler.improved))
+page.source(MESampler.improved, prior.two_point, prior.sign_step, prior.inside)
 
 
 # %% tags=["hide-input"]
@@ -297,7 +332,7 @@ def draw_framework(frame):
     return figure
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-3.2",
     experiments.fig_3_2(settings),
@@ -362,7 +397,7 @@ def about_clips(names):
     }
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-3.3",
     experiments.fig_3_3(settings),
@@ -399,7 +434,7 @@ def accuracies_as_reported(frame):
     )[["dataset", "model", "method", "metric", "value"]]
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-3.1",
     experiments.tab_3_1(settings),
@@ -411,11 +446,11 @@ page.record(
 # %% [markdown]
 # ### 3.4.2 Comparison, untargeted
 #
-# All methods have the same loss, the same bound $\kappa$, the same budget, and are counted alike: every clip through the
-# victim is a query, the clean one and each check included. Their settings come from one search on other clips
-# (Extra 3.C). V-BAD needs an image network; no pretrained one is at hand, so it gets one that has learnt letters, and no
-# class of any of these clips. On *moves_panning* and *looks* E-NES and V-BAD are left out: the cap on queries would not
-# allow for them with enough clips for a verdict.
+# All methods have the same loss, the same bound $\kappa$, the same {term}`budget <Query budget>`, and are counted
+# alike: every clip through the victim is a query, the clean one and each check included. Their settings come from one
+# search on other clips (Extra 3.C). V-BAD needs an image network; no pretrained one is at hand, so it gets one that has
+# learnt letters, and no class of any of these clips. On *moves_panning* and *looks* E-NES and V-BAD are left out: the
+# cap on queries would not allow for them with enough clips for a verdict.
 
 
 # %% tags=["hide-input"]
@@ -468,7 +503,7 @@ def as_reported(goal):
     return long
 
 
-# %%
+# %% tags=["hide-input"]
 frame = experiments.tab_3_2(settings)
 page.record(
     "tab-3.2",
@@ -527,7 +562,7 @@ def draw_targeted(frame):
     return figure
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-3.4",
     experiments.fig_3_4(settings),
@@ -591,7 +626,7 @@ def intervals_table(frame):
     return comparison(frame).merge(means)
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-3.5",
     experiments.fig_3_5(settings),
@@ -606,7 +641,7 @@ page.record(
 # %% [markdown]
 # **Without motion.** Noise of its own for each frame, one noise for all, the other reading of the sampler (*warp*).
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-3.3",
     experiments.tab_3_3(settings),
@@ -619,7 +654,7 @@ page.record(
 # **Handcrafted maps.** *U-Sample* draws each pixel's vector at random, *S-Value* puts vectors in sequential order; names
 # and definitions are recalled with low confidence.
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-3.4",
     experiments.tab_3_4(settings),
@@ -632,7 +667,7 @@ page.record(
 # **The loss.** Cross-entropy is the log-probability of the true class, *second_probability* the released code's loss (of
 # probabilities), *logits* the margin of logits. The paper is recalled to use a margin of probabilities, `loss="flicker"`.
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-3.5",
     experiments.tab_3_5(settings),
@@ -666,7 +701,7 @@ def transfers(frame):
     return pd.DataFrame(rows)
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-3.6",
     experiments.tab_3_6(settings),
@@ -681,7 +716,7 @@ page.record(
 # %% [markdown]
 # ### 3.4.5 More visualisation
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-3.6",
     experiments.fig_3_6(settings),
@@ -689,7 +724,7 @@ page.record(
     **about_clips(chapter.MOTION_SETS),
 )
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-3.7",
     experiments.fig_3_7(settings),
@@ -751,7 +786,7 @@ def about_failed(which):
     }
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-3.8",
     experiments.fig_3_8(settings),
@@ -759,7 +794,7 @@ page.record(
     **about_failed(slice(0, 1)),
 )
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-3.9",
     experiments.fig_3_9(settings),
@@ -820,7 +855,7 @@ def correlations(frame):
     return pd.DataFrame(rows)
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "extra-3.A",
     experiments.extra_3_a(settings),
@@ -870,7 +905,7 @@ def encoded(images, kind, **options):
     return f"data:image/{kind};base64,{code}"
 
 
-# %%
+# %% tags=["hide-input"]
 frame = experiments.extra_3_b(settings)
 CLIP_ALT = (
     f"Eight frames of a clip of class {frame['label'].iloc[0]} side by side with its adversarial version, which "
@@ -926,7 +961,7 @@ def search_table(frame):
     return table.rename(columns=names).join(each).reset_index()
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "extra-3.C",
     experiments.extra_3_c(settings),
@@ -980,5 +1015,5 @@ page.show_table(chosen_settings())
 # %% [markdown]
 # And of the run as a whole:
 
-# %%
+# %% tags=["hide-input"]
 page.settings_table()

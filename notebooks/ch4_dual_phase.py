@@ -11,18 +11,18 @@
 #
 # *Chapter 4 of the thesis: learning from long-tailed data in two phases {cite:p}`zhang2023divide`.*
 #
-# :::{admonition} In thirty seconds
-# **Question.** A few classes have hundreds of training images, most have a handful. A classifier trained on all of them
-# together neglects the rare ones. Does it also harm the frequent ones?
+# :::::{admonition} In thirty seconds
+# **Question.** A few classes have hundreds of training images, most have a handful, and a classifier trained on all of
+# them together neglects the rare ones. Does joint training harm the frequent ones too?
 #
-# **Idea.** In each step the gradients of frequent (head) and rare (tail) classes pull in different directions. So train on
-# the head alone first, then bring the tail in, while a few remembered head images and a loss on relations between
+# **Idea.** In each step the gradients of frequent (head) and rare (tail) classes pull in different directions. So train
+# on the head alone first, then bring the tail in, while a few remembered head images and a loss on relations between
 # features keep what was learnt.
 #
-# **Promise.** Head *and* tail classes do better than in joint training.
+# **Claim.** Head *and* tail classes do better than in joint training.
 #
-# **What did not hold here** is said below each figure and table, in the same place as what did.
-# :::
+# <!-- results -->
+# :::::
 #
 # :::{admonition} A reconstruction
 # :class: warning
@@ -31,6 +31,24 @@
 # have empty reported cells for that reason. *glyphs_lt* and its kin are drawn characters that stand in for the thesis's
 # photographs: their numbers show an ordering at best. Recorded runs on the real CIFAR-100-LT stand below them.
 # :::
+
+# %% tags=["remove-cell"]
+# Where thesislib cannot be imported, on Colab say: fetches its repository, which holds the data too, and installs it.
+import importlib.util
+import os
+import subprocess
+import sys
+
+REPOSITORY = ""  # as repository.url in _config.yml
+if importlib.util.find_spec("thesislib") is None:
+    if not REPOSITORY:
+        raise ModuleNotFoundError(
+            "no thesislib here: `make env` in its repository, then choose that kernel"
+        )
+    subprocess.run(["git", "clone", "--depth=1", REPOSITORY, "thesis"], check=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "-e", "thesis[book]"]
+    subprocess.run(pip, check=True)
+    sys.path.insert(0, os.path.abspath("thesis"))  # this kernel is older than it
 
 # %% tags=["parameters"]
 profile = "laptop"  # smoke, laptop or paper
@@ -57,7 +75,7 @@ from thesislib.dual_phase import experiments
 from thesislib.dual_phase import settings as chapter
 from thesislib.longtail import shot_groups
 
-# %%
+# %% tags=["hide-input"]
 settings = chapter.resolve(
     profile,
     dataset=dataset,
@@ -75,9 +93,10 @@ page = Page("ch4", settings)
 # %% [markdown]
 # ## 4.1 Introduction
 #
-# Photographs of the world are long-tailed: sort the classes by their number of images, and the curve falls fast and then
-# lies flat. The sets of this chapter are made or chosen that way, with a test set in which every class counts the same.
-# Results are read by *shot*: **Many**, **Medium** and **Few** classes by their training images, and all together.
+# Photographs of the world are long-tailed: sort the classes by their number of images, and the curve falls fast and
+# then lies flat. The sets of this chapter are made or chosen that way, with a test set in which every class counts the
+# same. Results are read by *shot*: {term}`Many, Medium and Few <Many, medium, few>` classes by their training images,
+# and all together.
 
 
 # %% tags=["hide-input"]
@@ -110,12 +129,22 @@ page.show_table(about_data())
 # On ImageNet-LT, Places-LT and CIFAR-100-LT a class is Many above 100 images and Few below 20; the thresholds of the small
 # sets are scaled to their sizes ([Settings](#ch4-settings)).
 #
-# **Gradient distortion.** Let $g_H$ and $g_T$ be what the head and tail images of a batch contribute to its gradient
-# $g=g_H+g_T$. The chapter's first figure says two things: $g$ lies near $g_H$ (the angle $\theta_1$ between them is small, that
-# of the tail, $\theta_2$, is large), and $\theta_2$ varies more. Both are measured here while the joint model is trained, on all
-# backbone weights, before each step. Two controls go along, because a part that is most of the batch pulls the sum towards itself
-# whatever it says, and a mean over few images varies more whatever they are: each part divided by its own number of
-# images, and as many head images as there are tail images.
+# **{term}`Gradient distortion`.** Let $g_H$ and $g_T$ be what the {term}`head and tail <Head, tail>` images of a batch
+# contribute to its gradient, and look at the angles
+#
+# $$g=g_H+g_T,\qquad\theta_1=\angle(g_H,g),\quad\theta_2=\angle(g_T,g),\quad\theta_3=\angle(g_H,g_T).$$
+
+# %% tags=["remove-input"]
+from thesislib.dual_phase import gradient_distortion
+
+page.source(gradient_distortion.angle, gradient_distortion.between)
+
+# %% [markdown]
+# The chapter's first figure says two things: $g$ lies near $g_H$ ($\theta_1$ is small, $\theta_2$ is large), and
+# $\theta_2$ varies more. Both are measured here while the joint model is trained, on all backbone weights, before each
+# step. Two controls go along, because a part that is most of the batch pulls the sum towards itself whatever it says,
+# and a mean over few images varies more whatever they are: each part divided by its own number of images, and as many
+# head images as there are tail images.
 
 # %% tags=["hide-input"]
 STANDS_FOR = {d: settings.column(d).stands_for for d in settings.dataset}
@@ -170,7 +199,7 @@ def angle_table(frame):
     ).reset_index()
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-4.1",
     experiments.fig_4_1(settings),
@@ -184,16 +213,18 @@ page.record(
 # %% [markdown]
 # ## 4.2 Related work
 #
-# **Re-sampling and re-weighting.** Classes are drawn equally often, or rare ones weigh more: by the effective number of their
-# images {cite:p}`cui2019class`, by how hard an image is {cite:p}`lin2017focal`, by a margin that grows as $n_c^{-1/4}$ and a
-# re-weighting deferred to the end, LDAM-DRW {cite:p}`cao2019learning`. **Logit adjustment** {cite:p}`menon2021long` and balanced
-# softmax {cite:p}`ren2020balanced` put the training frequencies into the softmax, where they cancel at test time.
+# **Re-sampling and re-weighting.** Classes are drawn equally often, or rare ones weigh more: by the effective number of
+# their images {cite:p}`cui2019class`, by how hard an image is {cite:p}`lin2017focal`, by a margin that grows as
+# $n_c^{-1/4}$ and a re-weighting deferred to the end, LDAM-DRW {cite:p}`cao2019learning`. **Logit adjustment**
+# {cite:p}`menon2021long` and {term}`balanced softmax <Balanced softmax>` {cite:p}`ren2020balanced` put the training
+# frequencies into the softmax, where they cancel at test time.
 #
-# **Decoupling** {cite:p}`kang2020decoupling` found that joint training learns good features and a bad classifier, and re-trains
-# or rescales the classifier alone: cRT, LWS, $\tau$-normalisation, nearest class means. BBN {cite:p}`zhou2020bbn` shifts from
-# the one to the other within one training. **Memory**: OLTR {cite:p}`liu2019large` and inflated episodic memory
-# {cite:p}`zhu2020inflated` lend head knowledge to the tail; LFME {cite:p}`xiang2020learning` distils experts of the three groups;
-# de-confounded training {cite:p}`tang2020longtailed` removes what the optimiser's momentum adds for the head.
+# **{term}`Decoupling`** {cite:p}`kang2020decoupling` found that joint training learns good features and a bad
+# classifier, and re-trains or rescales the classifier alone: cRT, LWS, $\tau$-normalisation, nearest class means. BBN
+# {cite:p}`zhou2020bbn` shifts from the one to the other within one training. **Memory**: OLTR {cite:p}`liu2019large`
+# and inflated episodic memory {cite:p}`zhu2020inflated` lend head knowledge to the tail; LFME
+# {cite:p}`xiang2020learning` distils experts of the three groups; de-confounded training {cite:p}`tang2020longtailed`
+# removes what the optimiser's momentum adds for the head.
 #
 # **Class-incremental learning** has the same shape as phase II: new classes, a few exemplars of the old ones, and a loss that
 # holds on to the old features {cite:p}`rebuffi2017icarl`. The graph behind the memory-retentive loss is that of graph matching
@@ -262,7 +293,7 @@ def draw_epochs(frame):
     return figure
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-4.2",
     experiments.fig_4_2(settings),
@@ -308,7 +339,7 @@ def table_of(rows, columns):
     return summary
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-4.1",
     experiments.tab_4_1(settings),
@@ -321,9 +352,9 @@ page.record(
 #
 # ### 4.4.1 Preliminaries
 #
-# Classes are sorted by their training images, $n_1\ge\dots\ge n_C$. The first $K$ are the head $H$, the others the tail $T$; where
-# the line is drawn is the *disentanglement point*, by default that between Many and Medium. A network is features
-# $\phi$ and a linear classifier $W$.
+# Classes are sorted by their training images, $n_1\ge\dots\ge n_C$. The first $K$ are the head $H$, the others the tail
+# $T$; where the line is drawn is the {term}`disentanglement point <Disentanglement point>`, by default that between
+# Many and Medium. A network is features $\phi$ and a linear classifier $W$.
 #
 # In code, on data of your own: images and labels as tensors, a `Sequential` whose last layer is linear.
 
@@ -355,13 +386,23 @@ print(
 #
 # #### 4.4.2.1 Learning in phase I
 #
-# Plain cross-entropy over the $K$ head classes, on their images alone; no tail gradient exists.
+# {term}`Dual-phase modelling` begins with plain cross-entropy over the $K$ head classes, on their images alone; no tail
+# gradient exists.
 #
 # #### 4.4.2.2 Joint prediction in phase II
 #
 # The classifier gets new rows for the tail,
-# $z=[W_H\phi(x);\,W_T\phi(x)]$, and the whole network goes on learning, at a lower rate, from all tail images and a bank of
-# head exemplars. The set is nearly balanced, since the bank holds few images of each head class.
+#
+# $$z=[W_H\phi(x);\,W_T\phi(x)],$$
+
+# %% tags=["remove-input"]
+from thesislib.dual_phase.method import complete
+
+page.source(complete)
+
+# %% [markdown]
+# and the whole network goes on learning, at a lower rate, from all tail images and a bank of head exemplars. The set is
+# nearly balanced, since the bank holds few images of each head class.
 
 
 # %% tags=["hide-input"]
@@ -397,7 +438,7 @@ def draw_framework(frame):
     return figure
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-4.3",
     experiments.fig_4_3(settings),
@@ -413,12 +454,20 @@ page.record(
 #
 # #### 4.4.3.1 Exemplar bank
 #
-# Selection and prototypes take turns. With prototypes fixed, the $m$ images whose normalised features
-# are nearest to their class's are selected; then each prototype becomes the mean of its selection:
+# In the {term}`exemplar bank <Exemplar bank>` selection and prototypes take turns. With prototypes fixed, the $m$
+# images whose normalised features are nearest to their class's are selected; then each prototype becomes the mean of
+# its selection:
 #
 # $$S_j\leftarrow\operatorname*{arg\,min}_{|S|=m}\sum_{x\in S}\lVert f(x)-c_j\rVert^2,\qquad
 # c_j\leftarrow\frac1m\sum_{x\in S_j}f(x).$$
-#
+
+# %% tags=["remove-input"]
+from thesislib.dual_phase import exemplar_bank
+
+page.source(exemplar_bank._distances, exemplar_bank._smallest, exemplar_bank._means)
+page.source(exemplar_bank._take_turns, first="prototypes, selected")
+
+# %% [markdown]
 # Neither step can increase the sum, so it settles, here after a few rounds. The figure shows two real classes of this run.
 
 
@@ -461,7 +510,7 @@ def bank_table(frame):
     return pd.DataFrame(rows)
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-4.4",
     experiments.fig_4_4(settings),
@@ -476,13 +525,25 @@ page.record(
 # %% [markdown]
 # #### 4.4.3.2 Memory-retentive loss
 #
-# The images of a batch are nodes of two graphs, with features $f_i$ of the frozen phase-I model
-# and $g_i$ of the current one, both of length 1. Read literally, the caption of Figure 4.5 says
+# For the {term}`memory-retentive loss <Memory-retentive loss>` the images of a batch are nodes of two graphs, with
+# features $f_i$ of the frozen phase-I model and $g_i$ of the current one, both of length 1. Read literally, the caption
+# of Figure 4.5 says
 #
-# $$L=\frac12\Bigl(\frac1N\sum_{ij}a_{ij}\lVert f_i-g_j\rVert^2+\frac1N\sum_{ij}b_{ij}\lVert g_i-f_j\rVert^2\Bigr),\qquad
-# a_{ij}=\operatorname{softmax}_j\frac{\langle f_i,f_j\rangle}{T},$$
+# $$L=\frac12\Bigl(\frac1N\sum_{ij}a_{ij}\lVert f_i-g_j\rVert^2+\frac1N\sum_{ij}b_{ij}\lVert g_i-f_j\rVert^2\Bigr),$$
 #
-# with $b$ made of $g$ in the same way and held constant. It is not zero where nothing changed ($g=f$): it then still pulls features
+# $$a_{ij}=\operatorname{softmax}_j\frac{\langle f_i,f_j\rangle}{T},$$
+#
+# with $b$ made of $g$ in the same way and held constant.
+
+# %% tags=["remove-input"]
+from thesislib.dual_phase import memory_retentive as memory
+
+page.source(
+    memory.coefficients, memory._weighted_distances, memory.cross_graph_loss
+)
+
+# %% [markdown]
+# It is not zero where nothing changed ($g=f$): it then still pulls features
 # towards their neighbours. Other readings are in {py:data}`thesislib.dual_phase.memory_retentive.LOSSES` and in Table 4.9.
 
 
@@ -526,7 +587,7 @@ def draw_graph(frame):
     return figure
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-4.5",
     experiments.fig_4_5(settings),
@@ -540,8 +601,14 @@ page.record(
 # %% [markdown]
 # #### 4.4.3.3 Overall loss
 #
-# $L=\mathrm{CE}(z,y)+\lambda L_{\mathrm{MR}}$, with $\lambda=1$ unless said otherwise.
+# $$L=\mathrm{CE}(z,y)+\lambda L_{\mathrm{MR}},$$
 #
+# with $\lambda=1$ unless said otherwise.
+
+# %% tags=["remove-input"]
+page.source(phase_two, first="def loss(", last="memory_retentive_loss(")
+
+# %% [markdown]
 # ## 4.5 Experiments
 #
 # ### 4.5.1 Settings
@@ -568,7 +635,7 @@ def searched(frame):
     return pd.DataFrame(rows)
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "extra-4.A",
     experiments.extra_4_a(settings),
@@ -607,7 +674,7 @@ def as_reported(model, name=None):
 
 BY_SHOT = table_of(["dataset", "method"], "shot")
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-4.2",
     experiments.tab_4_2(settings),
@@ -616,7 +683,7 @@ page.record(
     stands_for=STANDS_FOR,
 )
 
-# %%
+# %% tags=["hide-input"]
 frame = experiments.tab_4_3(settings)
 page.record(
     "tab-4.3",
@@ -626,7 +693,7 @@ page.record(
     stands_for=STANDS_FOR,
 )
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-4.4",
     experiments.tab_4_4(settings),
@@ -657,7 +724,7 @@ def ratios_as_reported(frame):
     return found[["dataset", "model", "setting", "method", "metric", "value"]]
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-4.5",
     experiments.tab_4_5(settings),
@@ -666,7 +733,7 @@ page.record(
     stands_for=STANDS_FOR,
 )
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-4.6",
     experiments.tab_4_6(settings),
@@ -712,7 +779,7 @@ def classes_as_reported(frame):
     return found[["dataset", "setting", "method", "metric", "value"]]
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-4.7",
     experiments.tab_4_7(settings),
@@ -742,7 +809,7 @@ def named(column, names):
     return long
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-4.8",
     experiments.tab_4_8(settings),
@@ -757,7 +824,7 @@ page.record(
 # %% [markdown]
 # ### 4.6.3 Memory-retentive loss
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-4.9",
     experiments.tab_4_9(settings),
@@ -818,7 +885,7 @@ def sweep_alt(what):
     )
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-4.6",
     experiments.fig_4_6(settings),
@@ -831,7 +898,7 @@ page.record(
 # %% [markdown]
 # ### 4.6.5 Bank size
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-4.7",
     experiments.fig_4_7(settings),
@@ -844,7 +911,7 @@ page.record(
 # %% [markdown]
 # ### 4.6.6 Weight of the memory-retentive loss
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-4.8",
     experiments.fig_4_8(settings),

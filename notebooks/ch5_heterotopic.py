@@ -12,19 +12,20 @@
 # *Chapter 5 of the thesis: heterotopic ensembling of self-supervision for long-tailed recognition
 # {cite:p}`zhang2021heterotopic`.*
 #
-# :::{admonition} In thirty seconds
-# **Question.** Self-supervision needs no labels, so rare classes are no rarer to it than their images are. Can a long-tailed
-# classifier learn from it while it is trained, without the two tasks getting in each other's way?
+# :::::{admonition} In thirty seconds
+# **Question.** Self-supervision needs no labels, so rare classes are no rarer to it than their images are. Can a
+# long-tailed classifier learn from it while it is trained, without the two tasks getting in each other's way?
 #
-# **Idea.** Ensemble the features of self-supervision in *different places*. What is generic goes into the trunk that both tasks
-# share, through a Filter that lets each task pool its own map. What is specific, at the end of self-supervision's MLP, is
-# only used as a regulariser: the classifier's feature has to keep information about it. At test, trunk and classifier are left.
+# **Idea.** Ensemble the features of self-supervision in *different places*: the generic one in the trunk that both
+# tasks share, through a Filter that lets each task pool its own map; the specific one, behind self-supervision's MLP,
+# only as a regulariser, since the classifier's feature has to keep information about it. At test, trunk and classifier
+# are left.
 #
-# **Promise.** More accurate than the classifier alone, than self-supervision as initialisation, and than both in one space; at no
-# cost at test.
+# **Claim.** More accurate than the classifier alone, than self-supervision as initialisation, and than both in one
+# space; at no cost at test.
 #
-# **What did not hold here** is said below each figure and table, in the same place as what did.
-# :::
+# <!-- results -->
+# :::::
 #
 # :::{admonition} A reconstruction
 # :class: warning
@@ -35,6 +36,24 @@
 # Data sets are named for what they are: *digits_lt* and *glyphs_lt* stand in for CIFAR-10-LT, CIFAR-100-LT, ImageNet-LT and
 # Places-LT.
 # :::
+
+# %% tags=["remove-cell"]
+# Where thesislib cannot be imported, on Colab say: fetches its repository, which holds the data too, and installs it.
+import importlib.util
+import os
+import subprocess
+import sys
+
+REPOSITORY = ""  # as repository.url in _config.yml
+if importlib.util.find_spec("thesislib") is None:
+    if not REPOSITORY:
+        raise ModuleNotFoundError(
+            "no thesislib here: `make env` in its repository, then choose that kernel"
+        )
+    subprocess.run(["git", "clone", "--depth=1", REPOSITORY, "thesis"], check=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "-e", "thesis[book]"]
+    subprocess.run(pip, check=True)
+    sys.path.insert(0, os.path.abspath("thesis"))  # this kernel is older than it
 
 # %% tags=["parameters"]
 profile = "laptop"  # smoke, laptop or paper
@@ -63,7 +82,7 @@ from thesislib.heterotopic.inversion import psnr
 from thesislib.heterotopic.observation import unpacked
 from thesislib.heterotopic.pool import case
 
-# %%
+# %% tags=["hide-input"]
 settings = chapter.resolve(
     profile,
     dataset=dataset,
@@ -81,10 +100,11 @@ page = Page("ch5", settings)
 # %% [markdown]
 # ## 5.1 Introduction
 #
-# In a long-tailed training set a few classes have most of the images. A classifier trained on it learns what tells the large
-# classes apart, and of a rare class little more than its few images. Self-supervision asks other questions of the same images
-# (which way up? are these two crops of one image?), and its answers do not depend on how often a label occurs. Used to
-# initialise a classifier it is known to help {cite:p}`yang2020rethinking`. The chapter asks for more: to have both at once.
+# In a long-tailed training set a few classes have most of the images. A classifier trained on it learns what tells the
+# large classes apart, and of a rare class little more than its few images. {term}`Self-supervision <Self-supervised
+# learning>` asks other questions of the same images (which way up? are these two crops of one image?), and its answers
+# do not depend on how often a label occurs. Used to initialise a classifier it is known to help
+# {cite:p}`yang2020rethinking`. The chapter asks for more: to have both at once.
 #
 # It starts from an observation. Feed a network an image, keep one of its features, and ask which image has that feature. A deep
 # image prior {cite:p}`ulyanov2018deep` answers: the weights of an untrained generator are fitted until its output has the
@@ -141,7 +161,7 @@ def draw_overlap(figure, column, frame, features):
     axes.set(ylim=(0, 1.02), title="overlap")
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-5.1",
     experiments.fig_5_1(settings),
@@ -165,14 +185,15 @@ page.record(
 # ## 5.2 Related work
 #
 # **Long-tailed recognition** re-weights the loss {cite:p}`cui2019class`, moves margins or logits
-# {cite:p}`cao2019learning,ren2020balanced,menon2021long`, or separates the learning of features from that of the classifier:
-# cRT {cite:p}`kang2020decoupling` trains features on the data as they are and then a new classifier on balanced draws;
-# BBN {cite:p}`zhou2020bbn` has a branch for each. [Chapter 4](ch4_dual_phase) separates head from tail. Those methods
-# distribute what the labels teach; this chapter looks for something that they do not.
+# {cite:p}`cao2019learning,ren2020balanced,menon2021long`, or {term}`separates <Decoupling>` the learning of features
+# from that of the classifier: cRT {cite:p}`kang2020decoupling` trains features on the data as they are and then a new
+# classifier on balanced draws; BBN {cite:p}`zhou2020bbn` has a branch for each. [Chapter 4](ch4_dual_phase) separates
+# head from tail. Those methods distribute what the labels teach; this chapter looks for something that they do not.
 #
-# **Self-supervision** by a made-up task: rotation {cite:p}`gidaris2018unsupervised`; by telling images apart: MoCo
-# {cite:p}`he2020momentum,chen2020improved` with the loss of {cite:t}`oord2018representation`; without negatives: SimSiam
-# {cite:p}`chen2021exploring`, Barlow Twins {cite:p}`zbontar2021barlow`.
+# **Self-supervision** by a made-up task: rotation {cite:p}`gidaris2018unsupervised`; by telling images apart:
+# {term}`MoCo <Momentum contrast>` {cite:p}`he2020momentum,chen2020improved` with the loss of
+# {cite:t}`oord2018representation`; without negatives: SimSiam {cite:p}`chen2021exploring`, Barlow Twins
+# {cite:p}`zbontar2021barlow`.
 #
 # **Both together.** SSP {cite:p}`yang2020rethinking` initialises with self-supervision: way (i) of Figure 5.3. Others train
 # jointly in a shared space, way (ii), with a momentum contrast beside cross-entropy.
@@ -185,10 +206,17 @@ page.record(
 #
 # Let $E$ be the trunk, $M=E(x)$ its map, $g=\operatorname{GAP}(M)$ the pooled feature, $s=Wg+b$ the logits. Self-supervision has
 # a Filter $F$ from map to map, a two-layer MLP $P$, and $z=P(\operatorname{GAP}(F(M)))/\lVert\cdot\rVert$. The trunk's feature is
-# the **generic** one, $z$ the **specific** one. The training minimises
+# the **generic** one, $z$ the {term}`specific <Generic feature, specific feature>` one. The training minimises
 #
 # $$\mathcal L=\mathcal L_\text{classification}(s,y)+\lambda\,\bigl(\mathcal L_\text{SSL}(z)+\eta\,\mathcal L_\text{MI}(g,z)\bigr).$$
-#
+
+# %% tags=["remove-input"]
+from thesislib.heterotopic.ensemble import HeterotopicEnsemble
+
+page.source(HeterotopicEnsemble.joint, first="maps = ", last="return")
+page.source(HeterotopicEnsemble.weighted)
+
+# %% [markdown]
 # Below are the parts as they are trained here: shapes of one image, parameters, and which of the three losses moves them,
 # found by asking each for its gradient.
 
@@ -250,7 +278,7 @@ def draw_box(axes, x, y, part, row):
     axes.text(x + 0.09, y + 0.105, text, ha="center", va="center", fontsize=6.5)
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-5.2",
     experiments.fig_5_2(settings),
@@ -268,8 +296,8 @@ page.record(
 # ### 5.3.1 Naive ensembling
 #
 # Way (i): self-supervision first, alone, and the classifier then starts from its weights. Way (ii): both losses on the
-# same pooled feature. Way (iii) puts the Filter between, and the generic feature is ensembled in the trunk. Way (iv), ours, adds
-# the constraint on the specific feature.
+# same pooled feature. Way (iii) puts the Filter between, and the generic feature is ensembled in the trunk. Way (iv),
+# ours ({term}`heterotopic ensembling <Heterotopic ensembling>`), adds the constraint on the specific feature.
 
 
 # %% tags=["hide-input"]
@@ -377,7 +405,7 @@ def variants_table(frame):
     return pd.DataFrame(rows)
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-5.3",
     experiments.fig_5_3(settings),
@@ -403,13 +431,21 @@ page.record(
 #
 # #### 5.3.2.2 The constraint on the specific feature
 #
-# Behind the MLP lies what only self-supervision asks for. It is not mixed into the classifier; the classifier's feature is only
-# asked to keep information about it. By default a Gaussian decoder bounds the information from below:
+# Behind the MLP lies what only self-supervision asks for. It is not mixed into the classifier; the classifier's feature
+# is only asked to {term}`keep information about it <Mutual-information constraint>`. By default a Gaussian decoder
+# bounds the information from below:
 #
-# $$I(g;z)\ \ge\ H(z)+\mathbb E\log q(z\mid g),\qquad
-# \mathcal L_\text{MI}=\frac1{2d}\sum_{k=1}^d\Bigl(\frac{(\mu_k(g)-t_k)^2}{v_k}+\log v_k\Bigr),\quad t=\sqrt d\,z .$$
+# $$I(g;z)\ \ge\ H(z)+\mathbb E\log q(z\mid g),$$
 #
-# In code, and with the two other bounds one name away:
+# $$\mathcal L_\text{MI}=\frac1{2d}\sum_{k=1}^d\Bigl(\frac{(\mu_k(g)-t_k)^2}{v_k}+\log v_k\Bigr),\quad t=\sqrt d\,z .$$
+
+# %% tags=["remove-input"]
+from thesislib.heterotopic.mutual_information import VariationalGaussian
+
+page.source(VariationalGaussian.forward)
+
+# %% [markdown]
+# With the two other bounds one name away:
 
 # %%
 from thesislib.heterotopic.mutual_information import BOUNDS, make_bound
@@ -483,10 +519,20 @@ for x, y in zip(images.split(16), labels.split(16), strict=True):
 # ### 5.3.3 The applied self-supervised method
 #
 # MoCo v2 is the default: the specific feature of one view has to find the key of the other view among a queue of
-# keys, $-\log\bigl(e^{z\cdot k/T}/(e^{z\cdot k/T}+\sum_j e^{z\cdot q_j/T})\bigr)$, with keys from a slowly following copy of the
-# branch. The view that is classified is the query too, so one forward pass serves both; the key's view is a strong
-# augmentation. Long-tailed sets are small: the queue is shorter than the set (a longer one is refused), and the copy follows faster
-# than on ImageNet. Rotation, SimSiam and Barlow Twins stand behind the same interface.
+# keys,
+#
+# $$\mathcal L_\text{SSL}=-\log\frac{e^{z\cdot k/T}}{e^{z\cdot k/T}+\sum_j e^{z\cdot q_j/T}},$$
+
+# %% tags=["remove-input"]
+from thesislib.heterotopic.losses import info_nce
+
+page.source(info_nce, first="own =")
+
+# %% [markdown]
+# with keys from a slowly following copy of the branch. The view that is classified is the query too, so one forward
+# pass serves both; the key's view is a strong augmentation. Long-tailed sets are small: the queue is shorter than the
+# set (a longer one is refused), and the copy follows faster than on ImageNet. Rotation, SimSiam and Barlow Twins stand
+# behind the same interface.
 #
 # ## 5.4 Experiments
 #
@@ -513,7 +559,7 @@ def layers(frame):
     return pd.DataFrame(rows)
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-5.1",
     experiments.tab_5_1(settings),
@@ -521,7 +567,7 @@ page.record(
     dataset=("cifar10_lt", "cifar100_lt"),
 )
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-5.2",
     experiments.tab_5_2(settings),
@@ -529,7 +575,7 @@ page.record(
     dataset=("imagenet_lt",),
 )
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-5.3",
     experiments.tab_5_3(settings),
@@ -577,7 +623,7 @@ def as_reported(form, crt="Ours†"):
     return long
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-5.4",
     experiments.tab_5_4(settings),
@@ -588,7 +634,7 @@ page.record(
     same_as="tab-5.5",
 )
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-5.5",
     experiments.tab_5_5(settings),
@@ -602,7 +648,7 @@ page.record(
 # usual epochs (40 for 200), which costs every row some points; the published numbers beside it are from full schedules, and some
 # from stronger augmentation.
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-5.6",
     experiments.tab_5_6(settings),
@@ -613,7 +659,7 @@ page.record(
     same_as="tab-5.5",
 )
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-5.7",
     experiments.tab_5_7(settings),
@@ -663,7 +709,7 @@ def draw_lambda(frame):
     return figure
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-5.4",
     experiments.fig_5_4(settings),
@@ -710,7 +756,7 @@ def draw_groups(frame):
     return figure
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-5.5",
     experiments.fig_5_5(settings),
@@ -749,7 +795,7 @@ def separation_table(frame):
     return pd.DataFrame(rows)
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-5.6",
     experiments.fig_5_6(settings),
@@ -761,8 +807,9 @@ page.record(
 )
 
 # %% [markdown]
-# How sure, and how often right. Bars show the accuracy of the images whose confidence lies in a bin, the outline the
-# mean confidence; on the diagonal a classifier knows what it knows.
+# How sure, and how often right ({term}`expected calibration error <Expected calibration error>`). Bars show the
+# accuracy of the images whose confidence lies in a bin, the outline the mean confidence; on the diagonal a classifier
+# knows what it knows.
 
 
 # %% tags=["hide-input"]
@@ -841,7 +888,7 @@ def calibration_as_reported(frame):
     )
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "fig-5.7",
     experiments.fig_5_7(settings),
@@ -875,7 +922,7 @@ def wide_table(name):
     return rows
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-5.8",
     experiments.tab_5_8(settings),
@@ -887,7 +934,7 @@ page.record(
 # Several self-supervised methods inside the framework. The thesis's *Baseline* has a structure like way (i); whether it was
 # initialised by self-supervision its caption leaves open, so both are here.
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "tab-5.9",
     experiments.tab_5_9(settings),
@@ -934,7 +981,7 @@ def dual_phase_rows():
     return pd.DataFrame(rows)
 
 
-# %%
+# %% tags=["hide-input"]
 both = pd.concat([experiments.side_by_side(settings), dual_phase_rows()])
 page.record(
     "extra-5.A",
@@ -967,7 +1014,7 @@ def search_table(frame):
     return pd.DataFrame(rows)
 
 
-# %%
+# %% tags=["hide-input"]
 page.record(
     "extra-5.B",
     experiments.extra_5_b(settings),
@@ -1057,5 +1104,5 @@ page.show_table(columns_table())
 # %% [markdown]
 # And of the run as a whole:
 
-# %%
+# %% tags=["hide-input"]
 page.settings_table()

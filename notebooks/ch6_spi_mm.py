@@ -12,18 +12,18 @@
 # *Chapter 6 of the thesis: generalised majorization-minimization for non-convex optimisation
 # {cite:p}`zhang2019generalized`.*
 #
-# :::{admonition} In thirty seconds
+# :::::{admonition} In thirty seconds
 # **Question.** Majorization-minimization (MM) replaces a hard objective by a surrogate that lies above it, again and
-# again. On a sum of $n$ terms each surrogate costs $n$ gradients. Can MM do with fewer?
+# again; on a sum of $n$ terms each surrogate costs $n$ gradients. Can MM do with fewer?
 #
-# **Idea.** The surrogate need not lie above the objective. It is enough that it does so *on average*. Such a surrogate
-# can be carried along the path of iterates and corrected with a few samples a step.
+# **Idea.** The surrogate need lie above the objective only *on average*. Such a surrogate can be carried along the path
+# of iterates and corrected with a few samples a step.
 #
-# **Promise.** A point with gradient norm $\epsilon$ after $O(n^{1/2}/\epsilon^2 + n)$ gradients, where MM on all
-# samples needs $O(n/\epsilon^2)$.
+# **Claim.** A point with gradient norm $\epsilon$ after $O(n^{1/2}/\epsilon^2 + n)$ gradients, where MM on all samples
+# needs $O(n/\epsilon^2)$.
 #
-# **What did not hold here** is said below each figure, in the same place as what did.
-# :::
+# <!-- results -->
+# :::::
 #
 # :::{admonition} A reconstruction
 # :class: warning
@@ -32,6 +32,24 @@
 # Data sets, step sizes and baselines of the original figures are unknown; ours are settings, listed under
 # [Settings](#settings).
 # :::
+
+# %% tags=["remove-cell"]
+# Where thesislib cannot be imported, on Colab say: fetches its repository, which holds the data too, and installs it.
+import importlib.util
+import os
+import subprocess
+import sys
+
+REPOSITORY = ""  # as repository.url in _config.yml
+if importlib.util.find_spec("thesislib") is None:
+    if not REPOSITORY:
+        raise ModuleNotFoundError(
+            "no thesislib here: `make env` in its repository, then choose that kernel"
+        )
+    subprocess.run(["git", "clone", "--depth=1", REPOSITORY, "thesis"], check=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "-e", "thesis[book]"]
+    subprocess.run(pip, check=True)
+    sys.path.insert(0, os.path.abspath("thesis"))  # this kernel is older than it
 
 # %% tags=["parameters"]
 profile = "laptop"  # smoke, laptop or paper
@@ -54,7 +72,7 @@ from thesislib.spi_mm.logistic import NonconvexLogistic
 from thesislib.spi_mm.minimise import create, minimise
 from thesislib.spi_mm.synthetic import Wells
 
-# %%
+# %% tags=["hide-input"]
 settings = chapter.resolve(
     profile,
     dataset=dataset,
@@ -69,24 +87,26 @@ page = Page("ch6", settings)
 # %% [markdown]
 # ## 6.1 Introduction
 #
-# Training a model is minimising a mean of many losses, plus perhaps a term that keeps the parameters simple:
+# Training a model is minimising a {term}`mean of many losses <Finite sum>`, plus perhaps a term that keeps the
+# parameters simple:
 #
 # $$\min_{\theta\in\Theta}\; F(\theta)=\underbrace{\frac1n\sum_{i=1}^n f_i(\theta)}_{f(\theta)}+h(\theta),$$
 #
-# with each $f_i$ smooth and possibly non-convex, and $h$ possibly neither smooth nor convex. MM methods
-# {cite:p}`lange2016mm` are a family that needs no step size to tune: minimise something simpler that lies above $F$ and
-# touches it where you stand, move there, repeat. The objective can only fall.
+# with each $f_i$ smooth and possibly non-convex, and $h$ possibly neither smooth nor convex. {term}`MM methods
+# <Majorization-minimization>` {cite:p}`lange2016mm` are a family that needs no step size to tune: minimise something
+# simpler that lies above $F$ and touches it where you stand, move there, repeat. The objective can only fall.
 #
 # The chapter asks what this monotone comfort costs when $n$ is large, and gives up some of it.
 #
 # ## 6.2 Related work
 #
 # MISO {cite:p}`mairal2015incremental` keeps one surrogate a sample and refreshes one at a time; SMM
-# {cite:p}`mairal2013stochastic` averages surrogates of random samples. Both were known to converge on non-convex problems
-# without a rate. Variance reduction took another road: SVRG {cite:p}`johnson2013accelerating,reddi2016stochastic` and SAGA
-# {cite:p}`defazio2014saga` correct a sampled gradient by a stored one and need $O(n^{2/3}/\epsilon^2)$ gradients;
-# SARAH {cite:p}`nguyen2017sarah` and SPIDER {cite:p}`fang2018spider` track the gradient along the path and need
-# $O(n^{1/2}/\epsilon^2)$, which is the best possible. SPI-MM carries SPIDER's idea from gradients to surrogates.
+# {cite:p}`mairal2013stochastic` averages surrogates of random samples. Both were known to converge on non-convex
+# problems without a rate. Variance reduction took another road: SVRG
+# {cite:p}`johnson2013accelerating,reddi2016stochastic` and SAGA {cite:p}`defazio2014saga` correct a sampled gradient by
+# a stored one and need $O(n^{2/3}/\epsilon^2)$ gradients; SARAH {cite:p}`nguyen2017sarah` and {term}`SPIDER <SPIDER
+# estimator>` {cite:p}`fang2018spider` track the gradient along the path and need $O(n^{1/2}/\epsilon^2)$, which is the
+# best possible. {term}`SPI-MM` carries SPIDER's idea from gradients to surrogates.
 #
 # Two neighbours are easily mistaken for it. G-MM {cite:p}`parizi2019generalized` keeps true upper bounds but does not ask
 # them to touch; SPI-MM keeps the touch, on average, and drops the bound. MM-SARAH {cite:p}`phan2023stochastic` came later
@@ -98,15 +118,23 @@ page = Page("ch6", settings)
 # ### 6.3.1 Preliminaries
 #
 # - $L$: each gradient $\nabla f_i$ is $L$-Lipschitz (in the mean square is enough).
-# - One **IFO** call evaluates one $f_i$ and its gradient at one point. It is the currency of every figure below: a full
-#   gradient costs $n$, and a difference of one sample's gradients at two points costs 2.
-# - $\epsilon$-stationary: $\lVert\nabla F\rVert\le\epsilon$ without $h$; with $h$, the gradient mapping
-#   $\rho(\theta-\prox_{h/\rho}(\theta-\nabla f(\theta)/\rho))$ takes the gradient's place.
-#
+# - One **IFO** call ({term}`gradient evaluation <Gradient evaluation>`) evaluates one $f_i$ and its gradient at one
+#   point. It is the currency of every figure below: a full gradient costs $n$, and a difference of one sample's
+#   gradients at two points costs 2.
+# - $\epsilon$-{term}`stationary <Stationary point>`: $\lVert\nabla F\rVert\le\epsilon$ without $h$; with $h$, the
+#   gradient mapping $\rho(\theta-\prox_{h/\rho}(\theta-\nabla f(\theta)/\rho))$ takes the gradient's place, here with
+#   $\rho=L$.
+
+# %% tags=["remove-input"]
+from thesislib.spi_mm.finite_sum import FiniteSum, LinearSum
+
+page.source(FiniteSum.stationarity)
+
+# %% [markdown]
 # ### 6.3.2 The MM algorithms
 #
-# A **classical surrogate** of $f$ at $\kappa$ lies above it and touches it at $\kappa$. For an $L$-smooth $f$ the
-# parabola
+# A **classical {term}`surrogate <Surrogate>`** of $f$ at $\kappa$ lies above it and touches it at $\kappa$. For an
+# $L$-smooth $f$ the parabola
 #
 # $$g_\kappa(\theta)=f(\kappa)+\langle\nabla f(\kappa),\theta-\kappa\rangle+\tfrac\rho2\lVert\theta-\kappa\rVert^2,
 # \qquad\rho\ge L,$$
@@ -146,7 +174,13 @@ page.show(
 # last surrogate along:
 #
 # $$\bar g_t=\bar g_{t-1}+\frac1b\sum_{i\in S_t}\bigl(g_t^i-g_{t-1}^i\bigr)+\tilde h_t-\tilde h_{t-1}.$$
-#
+
+# %% tags=["remove-input"]
+from thesislib.spi_mm.surrogates import PathIntegrated
+
+page.source(PathIntegrated.restart, PathIntegrated.update, PathIntegrated._pieces)
+
+# %% [markdown]
 # Since $S_t$ is drawn afresh, the expectation of the correction is the change of the exact surrogate, so at every fixed
 # point $\mathbb E\,\bar g_t(\theta)\ge F(\theta)$. One realisation may dip below $F$. The thesis's first figure makes that
 # point, and here it is with numbers: after an exact surrogate at $2.6$ and a step to $1.8$, one of five samples is drawn, so
@@ -176,7 +210,7 @@ def draw_surrogates(frame):
     return figure
 
 
-# %%
+# %% tags=["hide-input"]
 frame = experiments.fig_6_1(settings)
 page.record(
     "fig-6.1",
@@ -293,6 +327,9 @@ print(
 # $$f_i(\theta)=\log\bigl(1+e^{-y_ix_i^\top\theta}\bigr)+\lambda\sum_j\frac{\theta_j^2}{1+\theta_j^2},\qquad\lVert x_i\rVert=1,
 # \qquad L=\tfrac14+2\lambda.$$
 
+# %% tags=["remove-input"]
+page.source(NonconvexLogistic.losses, LinearSum.smooth_value, LinearSum.components)
+
 
 # %% tags=["hide-input"]
 ORDER = ["SPI-MM", "batch MM", "MISO", "SMM", "SGD", "SVRG", "SAGA", "SPIDER"]
@@ -391,7 +428,7 @@ def passes_to(frame, problem, share=0.01):
     return text.reindex(ORDER, level="method").reset_index()
 
 
-# %%
+# %% tags=["hide-input"]
 frame = experiments.fig_6_2(settings)
 page.record(
     "fig-6.2",
@@ -430,7 +467,7 @@ page.record(
 # codes. For S1 the linear part alone is a majorant, so ever longer steps are safe: tuning ends at the edge of its grid, where
 # the step has become the generalised power method {cite:p}`journee2010generalized`.
 
-# %%
+# %% tags=["hide-input"]
 frame = experiments.fig_6_3(settings)
 page.record(
     "fig-6.3",
@@ -499,7 +536,7 @@ def growth_table(frame):
     return table.reset_index()
 
 
-# %%
+# %% tags=["hide-input"]
 frame = experiments.extra_6_a(settings)
 page.record(
     "extra-6.A",
@@ -527,6 +564,7 @@ page.record(
 #
 # **Your own finite sum.** A class with five methods is enough; here is the mean of $\log(1+(x_i^\top\theta-y_i)^2)$, a robust
 # regression that is not convex.
+
 
 # %%
 from thesislib.spi_mm.finite_sum import FiniteSum
@@ -573,5 +611,5 @@ print(
 #
 # Every open choice of this chapter, with the value of this run.
 
-# %%
+# %% tags=["hide-input"]
 page.settings_table()

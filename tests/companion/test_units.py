@@ -792,11 +792,12 @@ def test_a_block_names_stand_ins_shared_runs_and_where_numbers_come_from(tmp_pat
     theirs = pd.DataFrame([["mnist", "", "", "ZOO", "queries", 384.0, "queries", "table 2", "recalled, unverified"]],
                           columns=list(reported.COLUMNS))  # fmt: skip
     both = reported.beside(ours, theirs, {"digits": "mnist"})
-    text = blocks.block(record, "", blocks.command(record), both, None, {"numbers": "x.csv"})
+    text = blocks.block(record, "", "x.csv", blocks.command(record), both, None, {"the record": "x.json"})
     for said in (
         "stand-in data", "Same run as {ref}`Table 2.5 <tab-2-5>`", "mnist / digits", "384 queries (table 2; recalled, unverified)",
         "compare the ordering only", "[undecided]{.verdict .undecided}", "The thesis states (caption)", "[-0.2, +0.4] points",
         "with uncommitted changes", "thesis run ch2 --profile smoke -p seed 3", "a machine",
+        "{download}`Table 2.4 on digits as numbers (CSV) <x.csv>`", "{download}`the record <x.json>`",
     ):  # fmt: skip
         assert said in text, said
 

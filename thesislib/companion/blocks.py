@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import dataclasses
 import html
+import inspect
 import math
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from thesislib.companion import house, reported
-from thesislib.companion.house import Artefact
+from thesislib.companion.house import Artefact, CompanionError
 from thesislib.companion.records import Record
 from thesislib.settings import ChapterSettings
 
@@ -64,6 +67,12 @@ def number(value: Any, sign: bool = False) -> str:
     if abs(value) < 1e6 and (abs(value) >= 1000 or value.is_integer()):
         return f"{value:+.0f}" if sign else f"{value:.0f}"
     return f"{value:+.3g}" if sign else f"{value:.3g}"
+
+
+def named(record: Record) -> str:
+    """``Figure 6.2 on a9a``: which record a link leads to, for who hears links alone."""
+    data = ", ".join(record.dataset)
+    return f"{record.artefact.label} on {data}" if data else record.artefact.label
 
 
 def finding(claim: dict[str, Any]) -> str:
@@ -142,6 +151,7 @@ def beside_table(both: pd.DataFrame) -> str:
 def block(
     record: Record,
     images: str,
+    numbers: str,
     command: str,
     both: pd.DataFrame | None,
     summary: pd.DataFrame | None,
@@ -153,6 +163,8 @@ def block(
     ----------
     images
         Path of the figure's SVG as the page sees it; empty for a table.
+    numbers
+        Path of the CSV: the text alternative of a figure, so it is linked in the caption.
     command
         What reruns it.
     both
@@ -160,12 +172,13 @@ def block(
     summary
         The numbers of a figure in a few rows, or the table itself.
     downloads
-        Title to path, as the page sees them.
+        Title to path, as the page sees them; a title alone says what it leads to, see :func:`named`.
     """
     artefact = record.artefact
     title = f"**{artefact.label}.** {artefact.title}."
     parts = []
-    caption = f"{title} {_data_line(record)}"
+    csv = f"{{download}}`{named(record)} as numbers (CSV) <{numbers}>`"
+    caption = f"{title} {_data_line(record)} {csv}"
     if images:
         alt = " ".join(record.alt.split())
         parts.append(f"::::{{figure}} {images}\n:alt: {alt}\n:width: 100%\n\n{caption}\n::::")
@@ -187,6 +200,46 @@ def block(
     links = " · ".join(f"{{download}}`{name} <{path}>`" for name, path in downloads.items())
     parts.append(f"Download: {links}")
     return "\n\n".join(parts)
+
+
+def source(functions: Iterable[Callable], first: str = "", last: str = "") -> tuple[str, str]:
+    """The library's own lines, without docstrings, and where they stand.
+
+    Parameters
+    ----------
+    functions
+        In the order in which they are shown.
+    first, last
+        Pieces of the first and the last line to show of each; empty for the whole.
+
+    Returns
+    -------
+    title, code : str
+        MyST with links, and Python.
+
+    Raises
+    ------
+    CompanionError
+        If a function has no such line.
+    """
+    modules: dict[str, list[str]] = {}
+    codes = []
+    for function in functions:
+        lines = textwrap.dedent(inspect.getsource(function)).splitlines()
+        node = ast.parse("\n".join(lines)).body[0]
+        if ast.get_docstring(node) is not None:
+            del lines[node.body[0].lineno - 1 : node.body[0].end_lineno]
+        name = function.__qualname__
+        start = next((k for k, line in enumerate(lines) if first in line), None)
+        stop = next((k for k, line in enumerate(lines) if last and last in line and k >= (start or 0)), None)
+        if start is None or (last and stop is None):
+            raise CompanionError(f"{name} has no lines from {first!r} to {last!r}; look at its source")
+        codes.append(textwrap.dedent("\n".join(lines[start : None if stop is None else stop + 1])))
+        private = any(part.startswith("_") for part in name.split(".") if not part.endswith("__"))
+        link = f"`{name}`" if private else f"{{py:obj}}`{name} <{function.__module__}.{name}>`"
+        modules.setdefault(function.__module__, []).append(link)
+    where = "; ".join(f"`{module}`: {', '.join(links)}" for module, links in modules.items())
+    return f"In {where}", "\n\n".join(codes)
 
 
 def provenance(record: Record, command: str) -> str:

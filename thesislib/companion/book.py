@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from thesislib import datasets, sources
-from thesislib.companion import blocks, board, cost, house
+from thesislib.companion import blocks, board, cost, house, records, summary
 from thesislib.companion.house import Chapter, CompanionError
 from thesislib.memo import write_atomic
 
@@ -93,14 +93,14 @@ def _stage(site: Path, profile: str) -> str:
 
 
 def _config(path: Path, profile: str) -> bytes:
-    """The book's configuration, with a banner where the profile is no result."""
-    text = path.read_text(encoding="utf-8")
-    if profile != "smoke":
-        return text.encode()
-    config = yaml.safe_load(text)
-    config["sphinx"]["config"]["html_theme_options"]["announcement"] = (
-        "This copy was built at the smoke profile: it shows that everything runs, its numbers are no results."
-    )
+    """The book's configuration: a banner where the profile is no result, Colab buttons where they lead somewhere."""
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not config["repository"]["url"]:
+        del config["repository"], config["launch_buttons"]
+    if profile == "smoke":
+        config["sphinx"]["config"]["html_theme_options"]["announcement"] = (
+            "This copy was built at the smoke profile: it shows that everything runs, its numbers are no results."
+        )
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode()
 
 
@@ -111,8 +111,15 @@ def _executed(chapter: Chapter, profile: str) -> dict[str, bytes]:
         raise CompanionError(
             f"{chapter.name} has not been run at {profile}: `thesis run {chapter.name} --profile {profile}`"
         )
-    kept = {f"records/{f.name}": f.read_bytes() for f in sorted((folder / "records").iterdir())}
-    return {f"notebooks/{notebook.name}": notebook.read_bytes(), **kept}
+    pages = {f"records/{f.name}": f.read_bytes() for f in sorted((folder / "records").iterdir())}
+    found = list(records.read_folder(folder / "records").values())
+    kept = [r for r in records.recorded() if r.artefact.chapter == chapter.number]
+    archive = f"{chapter.slug}-records.zip"
+    text = summary.results(chapter, found, kept, archive)
+    return pages | {
+        f"notebooks/{notebook.name}": summary.filled(notebook.read_bytes(), text),
+        f"notebooks/{archive}": summary.packed(chapter, found, kept, folder / "records"),
+    }
 
 
 def _stub(chapter: Chapter) -> dict[str, bytes]:

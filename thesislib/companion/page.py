@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import os
 import time
 from collections.abc import Callable
@@ -139,6 +140,24 @@ class Page:
             alt,
         )
 
+    def source(self, *functions: Callable, first: str = "", last: str = "") -> None:
+        """Show the library's own lines, so that they stand beside the equation that they compute.
+
+        Parameters
+        ----------
+        functions
+            Shown without docstrings.
+        first, last
+            Pieces of the first and the last line to show; empty for whole functions.
+
+        Raises
+        ------
+        CompanionError
+            If a function has no such line.
+        """
+        title, code = blocks.source(functions, first, last)
+        _display(f"{title}\n\n```python\n{code}\n```", f"<pre>{html.escape(code)}</pre>", code)
+
     def settings_table(self) -> None:
         """Show all settings of the run: value, symbol, unit, source."""
         self.show_table(blocks.settings_rows(self.settings))
@@ -170,13 +189,12 @@ class Page:
         both = _beside(record.id, frame, compare, record.stands_for)
         stem = f"../records/{record.id}{f'@{kept}' if kept else ''}"
         numbers = f"../data/recorded/{kept}/{record.id}" if kept else f"../records/{record.id}"
-        downloads = {"numbers (CSV)": f"{numbers}.csv", "record (JSON)": f"{numbers}.json"}
+        label = blocks.named(record)
+        downloads = {f"{label} as record (JSON)": f"{numbers}.json"}
         if images:
-            downloads["figure (SVG)"] = f"{stem}.svg"
-        downloads["executed notebook"] = f"{self.chapter.slug}.ipynb"
-        text = blocks.block(
-            record, f"{stem}.svg" if images else "", blocks.command(record), both, few, downloads
-        )
+            downloads[f"{label} as picture (SVG)"] = f"{stem}.svg"
+        picture = f"{stem}.svg" if images else ""
+        text = blocks.block(record, picture, f"{numbers}.csv", blocks.command(record), both, few, downloads)
         if kept:
             text = f"**Recorded run: {', '.join(record.dataset)}.** {_kept_note(record)}\n\n{text}"
         else:
