@@ -3,7 +3,7 @@
 (() => {
   const place = document.getElementById("filters");
   if (!place) return;
-  const rows = [...document.querySelectorAll("table.board tbody")].map(body => ({
+  const rows = [...document.querySelectorAll("tbody[data-runs]")].map(body => ({
     body,
     section: body.closest("section"),
     chapter: body.closest("table").dataset.chapter,
@@ -78,6 +78,6 @@
   form.addEventListener("change", write);
   form.addEventListener("reset", () => setTimeout(write));
   form.addEventListener("submit", event => event.preventDefault());
-  addEventListener("popstate", read);
   read();
+  if (location.search) form.scrollIntoView(); // who comes with a question need not look for the answer
 })();

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thesislib.companion import blocks, house, provenance, records
+from thesislib.companion import blocks, house, provenance, records, reported
 from thesislib.companion.house import Artefact
 
 FORMAT = 1  # of scoreboard.json
@@ -159,9 +159,9 @@ def _run(row: Row, profile: str) -> dict[str, Any]:
     assert record is not None
     long = record.folder.parent == house.root() / "data" / "recorded"
     slug = house.chapter(f"ch{row.artefact.chapter}").slug
-    name = f"{record.id}@{record.folder.name}" if long else record.id
+    name = reported.file_of(record.id, record.folder.name if long else "")
     pairs = _read(
-        house.root() / "_build" / profile / slug / "records" / f"{name}.beside.csv",
+        house.root() / "_build" / profile / slug / "records" / name,
         ("reported", "repeated", "sd", "difference"),
     )
     return {

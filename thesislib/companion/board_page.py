@@ -69,7 +69,7 @@ def minute(board: dict[str, Any]) -> str:
 
 def scoreboard(board: dict[str, Any]) -> str:
     """A heading and a table a chapter, in MyST; every row opens, with JavaScript or without."""
-    parts = [totals_table(board, "")]
+    parts = [totals_table(board, ""), '<div id="filters"></div>']
     for chapter in house.chapters().values():
         if chapter.artefacts:
             mine = [e for e in board["artefacts"] if e["chapter"] == chapter.number]
@@ -87,7 +87,7 @@ def _line(tag: str, cells: Any) -> str:
 
 
 def _whole(name: str, lines: list[str], more: str = "") -> str:
-    return f'<table class="{name}"{more}>\n' + "\n".join(lines) + "\n</table>"
+    return f'<table class="table {name}"{more}>\n' + "\n".join(lines) + "\n</table>"
 
 
 def _body(entry: dict[str, Any]) -> str:
@@ -99,8 +99,8 @@ def _body(entry: dict[str, Any]) -> str:
     link = f'<a href="../{entry["page"]}">{_label(entry)}</a><br>{html.escape(entry["title"])}'
     cells = [
         f"<td>{_state(entry['state'])}</td>",
-        f"<td>{'<br>'.join(f'{_counted(r)} {_data(r)}' for r in here)}</td>",
-        f"<td>{'<br>'.join(f'{_counted(r)} {_data(r)}{_stale(r)}' for r in long)}</td>",
+        f"<td>{'<br>'.join(f'{_data(r)}: {_counted(r)}' for r in here)}</td>",
+        f"<td>{'<br>'.join(f'{_data(r)}{_stale(r)}: {_counted(r)}' for r in long)}</td>",
     ]
     claims = _by_sentence(entry)
     more = f" And {len(claims) - 1} more." if len(claims) > 1 else ""
@@ -116,10 +116,13 @@ def _body(entry: dict[str, Any]) -> str:
 def _opened(entry: dict[str, Any], claims: dict[tuple[str, str], list]) -> str:
     """Claims run by run, what is reported, and the commands."""
     parts = []
-    for (source, sentence), outcomes in claims.items():
+    for i, ((source, sentence), outcomes) in enumerate(claims.items()):
         items = "".join(f"<li>{_outcome(run, claim)}</li>" for run, claim in outcomes)
         items = items or "<li>Not regenerated yet.</li>"
-        parts.append(f"<p>{html.escape(_said(source, sentence))}</p><ul class=findings>{items}</ul>")
+        said = (
+            f"<p>{html.escape(_said(source, sentence))}</p>" if i else ""
+        )  # the first is the line that opens
+        parts.append(f'{said}<ul class="findings">{items}</ul>')
     parts.append(_reported(entry))
     commands = [f"<li>{_code(run['command'])} {_on(run)}</li>" for run in entry["runs"]]
     commands += [
@@ -149,7 +152,7 @@ def _reported(entry: dict[str, Any]) -> str:
             f"The first {SHOWN} of {len(pairs)} pairs; the others stand " if len(pairs) > SHOWN else "Also "
         )
         parts.append(
-            f'<div class="pairs"><table>{head}{lines}</table></div>'
+            f'<div class="pairs"><table class="table">{head}{lines}</table></div>'
             f'<p>{rest}<a href="../{entry["page"]}">under {_label(entry)}</a>.</p>'
         )
     return "".join(parts)
@@ -187,7 +190,7 @@ def _outcome(run: dict[str, Any], claim: dict[str, Any]) -> str:
 def _counted(run: dict[str, Any]) -> str:
     """How many claims came out which way."""
     count = Counter(claim["verdict"] for claim in run["claims"])
-    return ", ".join(f"{_verdict(w)} {count[w]} ×" for w in house.VERDICTS if count[w]) or "no claim"
+    return ", ".join(f"{_verdict(w)} {count[w]}\u00a0×" for w in house.VERDICTS if count[w]) or "no claim"
 
 
 def _on(run: dict[str, Any]) -> str:
