@@ -47,8 +47,9 @@ def cards(found: Mapping[str, Record]) -> list[Card]:
         The run's records by artefact.
     """
     drawn = []
-    for identity, panel in PANELS.items():
-        record = found[identity]
+    for record, panel in (
+        (found[identity], panel) for identity, panel in PANELS.items() if identity in found
+    ):
         with plt.rc_context(STYLE):
             figure = plt.figure(figsize=(2.4, 3.0), layout="none")
             axes = figure.add_axes((0, 0, 1, 1), facecolor=GROUND)
@@ -61,10 +62,11 @@ def cards(found: Mapping[str, Record]) -> list[Card]:
 
 def digit(axes: plt.Axes, frame) -> tuple[str, str, str]:
     """An attacked image, what the attack added in colour over it."""
-    row = next(frame[(frame["method"] == "Meta attack") & (frame["success"] == 1)].itertuples())
+    rows = frame[frame["method"] == "Meta attack"]
+    row = rows.sort_values("success", ascending=False, kind="stable").iloc[0]
     clean, hurt = unpacked(row.clean).mean(0), unpacked(row.adversarial).mean(0)
     added = hurt - clean
-    share = np.abs(added) / np.abs(added).max()
+    share = np.abs(added) / max(np.abs(added).max(), 1e-9)
     colour = np.where(added[..., None] > 0, to_rgb(WARM), to_rgb(COOL))
     picture = INK(clean)[..., :3]
     axes.imshow(picture + share[..., None] * (colour - picture), interpolation="nearest")
@@ -77,7 +79,7 @@ def digit(axes: plt.Axes, frame) -> tuple[str, str, str]:
 
 def motion(axes: plt.Axes, frame) -> tuple[str, str, str]:
     """A frame with its motion vectors."""
-    row = next(frame[frame["success"] == 1].itertuples(), frame.iloc[0])
+    row = frame.sort_values("success", ascending=False, kind="stable").iloc[0]
     whole, vectors = unpack(row.whole), unpack(row.motion).astype(float)
     axes.imshow(0.55 * whole / 255, interpolation="bicubic")
     scale, step = whole.shape[0] / vectors.shape[0], 2

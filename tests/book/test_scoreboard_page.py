@@ -193,8 +193,9 @@ def test_a_stranger_finds_chapter_3_from_the_front_page(open_, document):
     line.get_by_role("link", name=re.compile("claims of chapter 3")).click()
     page.wait_for_selector("form.filters")
     assert labels(page) == wanted(document, chapter="3")
-    page.locator(VISIBLE, has_text="Table 3.2").locator("summary").click()
-    assert page.get_by_text(run["command"], exact=True).first.is_visible()
+    row = page.locator(VISIBLE, has=page.get_by_role("link", name="Table 3.2", exact=True).first)
+    row.locator("summary").click()
+    assert row.get_by_text(run["command"], exact=True).is_visible()
 
 
 def test_each_picture_leads_to_the_artefact_it_was_drawn_from(open_):

@@ -67,12 +67,12 @@ def test_this_copy_and_long_runs_have_columns_of_their_own():
         long("tab-2.5", [claim("undecided")], "cifar10-paper", state="stale"),
     ]
     text = board_page.scoreboard(board.document(found, kept, "laptop"))
-    assert "<th>Verdicts, laptop</th><th>Verdicts, recorded runs</th>" in text
+    assert "<th>State, laptop</th><th>Verdicts, laptop</th><th>Recorded runs</th>" in text
     shown = bodies(text)
     assert cells(shown["Table 2.4"]) == [
         "stand-in",
         "digits: holds 2 ×, undecided 1 ×",
-        "mnist: does not hold 1 ×",
+        "mnist (paper): does not hold 1 ×",
     ]
     assert cells(shown["Table 2.5"]) == ["missing", "", "cifar10 (stale): undecided 1 ×"]
 
@@ -102,6 +102,21 @@ def test_one_sentence_has_all_its_outcomes_below_it():
         "holds on digits (stand-in, laptop): +2 [+1, +3] points, 60 images; decided by new against old. "
         "undecided on mnist (stand-in, recorded): +0.5 [-0.5, +1.5] points, 60 images; decided by new against old."
     )
+
+
+def test_a_minute_counts_all_claims_of_this_copy_and_adds_no_stand_in_to_the_rest():
+    found = [
+        row("tab-2.4", [claim("holds"), claim("undecided", "b")]),
+        row("tab-2.5", [claim("does not hold")], state="thesis-data"),
+        row("tab-3.2", [claim("holds", source="abstract")]),
+    ]
+    text = board_page.minute(board.document(found, [long("tab-2.4", [claim("holds")])], "laptop"))
+    lines = [" ".join(words(line).split()) for line in re.findall(r"<tr><td>.*?</tr>", text, re.S)]
+    counts = [re.findall(r"All claims \((.*?)\): ((?:[a-z ]+ \d+ ×(?:, )?)+)", line) for line in lines]
+    assert counts == [
+        [("stand-in, laptop", "holds 1 ×, undecided 1 ×"), ("thesis-data, laptop", "does not hold 1 ×")],
+        [("stand-in, laptop", "holds 1 ×")],
+    ]
 
 
 def test_text_of_a_record_is_text_on_the_page():

@@ -54,6 +54,15 @@ def minute(board: dict[str, Any]) -> str:
         )
         outcomes = decided[source, sentence]
         held = [f"{_verdict(claim['verdict'])} {_on(run)}" for run, claim in outcomes]
+        for state in house.STATES:  # one claim may flatter; these are all of them
+            said = [
+                c
+                for e in mine
+                for r in e["runs"]
+                if (r["recorded"], r["state"]) == (None, state)
+                for c in r["claims"]
+            ]
+            held += [f"All claims ({state}, {board['profile']}): {_counted(said)}"] if said else []
         command = outcomes[0][0]["command"] if outcomes else f"thesis run {chapter.name}"
         claims = sum(len(_by_sentence(e)) for e in mine)
         every = f"book/scoreboard.html?chapter={chapter.number}"
@@ -73,7 +82,8 @@ def scoreboard(board: dict[str, Any]) -> str:
     for chapter in house.chapters().values():
         if chapter.artefacts:
             mine = [e for e in board["artefacts"] if e["chapter"] == chapter.number]
-            head = ("Artefact", "State", f"Verdicts, {board['profile']}", "Verdicts, recorded runs")
+            profile = board["profile"]
+            head = ("Artefact", f"State, {profile}", f"Verdicts, {profile}", "Recorded runs")
             rows = [f"<thead>{_line('th', head)}</thead>", *map(_body, mine)]
             parts += [
                 f"## {chapter.number} {chapter.short}",
@@ -97,11 +107,9 @@ def _body(entry: dict[str, Any]) -> str:
     facts = [[r["state"], r["dataset"], sorted({c["verdict"] for c in r["claims"]})] for r in entry["runs"]]
     data = html.escape(json.dumps(facts or [[entry["state"], [], []]], ensure_ascii=False))
     link = f'<a href="../{entry["page"]}">{_label(entry)}</a><br>{html.escape(entry["title"])}'
-    cells = [
-        f"<td>{_state(entry['state'])}</td>",
-        f"<td>{'<br>'.join(f'{_data(r)}: {_counted(r)}' for r in here)}</td>",
-        f"<td>{'<br>'.join(f'{_data(r)}{_stale(r)}: {_counted(r)}' for r in long)}</td>",
-    ]
+    own = [f"{_data(run)}: {_counted(run['claims'])}" for run in here]
+    others = [f"{_data(run)} ({run['state']}): {_counted(run['claims'])}" for run in long]
+    cells = [f"<td>{cell}</td>" for cell in (_state(entry["state"]), "<br>".join(own), "<br>".join(others))]
     claims = _by_sentence(entry)
     more = f" And {len(claims) - 1} more." if len(claims) > 1 else ""
     first = f"{html.escape(_said(*next(iter(claims))))}{more}" if claims else "No claim: nothing to decide."
@@ -187,9 +195,9 @@ def _outcome(run: dict[str, Any], claim: dict[str, Any]) -> str:
     return text + (f"; decided by {html.escape(claim['reason'])}." if claim["reason"] else ".")
 
 
-def _counted(run: dict[str, Any]) -> str:
+def _counted(claims: list[dict[str, Any]]) -> str:
     """How many claims came out which way."""
-    count = Counter(claim["verdict"] for claim in run["claims"])
+    count = Counter(claim["verdict"] for claim in claims)
     return ", ".join(f"{_verdict(w)} {count[w]}\u00a0×" for w in house.VERDICTS if count[w]) or "no claim"
 
 
@@ -199,10 +207,6 @@ def _on(run: dict[str, Any]) -> str:
 
 def _data(run: dict[str, Any]) -> str:
     return html.escape(", ".join(run["dataset"]) or "what the notebook makes")
-
-
-def _stale(run: dict[str, Any]) -> str:
-    return " (stale)" if run["state"] == "stale" else ""
 
 
 def _said(source: str, sentence: str) -> str:
