@@ -78,7 +78,7 @@ def minute(board: dict[str, Any]) -> str:
 
 def scoreboard(board: dict[str, Any]) -> str:
     """A heading and a table a chapter, in MyST; every row opens, with JavaScript or without."""
-    parts = [totals_table(board, ""), '<div id="filters"></div>']
+    parts = [totals_table(board, "scoreboard.html"), '<div id="filters"></div>']
     for chapter in house.chapters().values():
         if chapter.artefacts:
             mine = [e for e in board["artefacts"] if e["chapter"] == chapter.number]
