@@ -177,6 +177,25 @@ def test_without_javascript_it_is_a_table_whose_rows_open(open_, document):
         assert f"{claim['verdict']} on {', '.join(entry['runs'][0]['dataset'])}" in text
 
 
+def test_on_a_phone_cells_say_whose_verdict_they_hold_and_a_table_within_stays_one(open_, document):
+    entry = next(
+        e for e in document["artefacts"] if any(p["reported"] for r in e["runs"] for p in r["repeated"])
+    )
+    page = open_(PAGE, viewport={"width": 390, "height": 900})
+    row = page.locator(
+        VISIBLE, has=page.get_by_role("link", name=house.artefact(entry["id"]).label, exact=True).first
+    )
+    row.locator("summary").click()
+
+    def says(cell):
+        return cell.evaluate("cell => getComputedStyle(cell, '::before').content")
+
+    assert says(row.locator("> tr > td").nth(1)) == '"This copy: "'
+    pairs = row.locator(".pairs tr").nth(1).locator("td")
+    assert {says(cell) for cell in pairs.all()} == {"none"}
+    assert len({round(cell.bounding_box()["y"]) for cell in pairs.all()}) == 1
+
+
 # ---- what a stranger finds from the front page
 
 

@@ -150,27 +150,27 @@ def _reported(entry: dict[str, Any]) -> str:
     text = html.escape(entry["reported_note"] or "no number is known") if entry["kind"] != "Extra" else ""
     text += f" ({known} of {total} numbers known)" if total else ""
     parts = [f"<p><strong>Reported:</strong> {text}.</p>"] if text else []
-    pairs = [(run, p) for run in entry["runs"] for p in run["repeated"] if p["reported"] is not None]
+    pairs = [p for run in entry["runs"] for p in run["repeated"] if p["reported"] is not None]
+    pairs.sort(key=lambda pair: pair["run on"] != pair["dataset"])  # what can be compared comes first
     if pairs:
-        head = "<tr><th>data</th><th>who</th><th>measure</th><th>reported</th><th>repeated</th></tr>"
-        lines = "".join(
-            f"<tr>{''.join(f'<td>{c}</td>' for c in _pair(*pair))}</tr>" for pair in pairs[:SHOWN]
-        )
-        rest = (
-            f"The first {SHOWN} of {len(pairs)} pairs; the others stand " if len(pairs) > SHOWN else "Also "
-        )
+        lines = [_line("th", ("data", "who", "measure", "reported", "repeated"))]
+        lines += [_line("td", _pair(pair)) for pair in pairs[:SHOWN]]
+        ordering = "Where two data sets are named, compare the ordering only. "
+        rest = f"The first {SHOWN} of {len(pairs)} pairs; the others stand" if len(pairs) > SHOWN else "Also"
         parts.append(
-            f'<div class="pairs"><table class="table">{head}{lines}</table></div>'
-            f'<p>{rest}<a href="../{entry["page"]}">under {_label(entry)}</a>.</p>'
+            f'<div class="pairs" tabindex="0" role="region" aria-label="Reported beside repeated, {_label(entry)}">'
+            f'<table class="table">{"".join(lines)}</table></div>'
+            f"<p>{ordering if pairs[-1]['run on'] != pairs[-1]['dataset'] else ''}{rest} "
+            f'<a href="../{entry["page"]}">under {_label(entry)}</a>.</p>'
         )
     return "".join(parts)
 
 
-def _pair(run: dict[str, Any], pair: dict[str, Any]) -> list[str]:
+def _pair(pair: dict[str, Any]) -> list[str]:
     data = pair["dataset"] if pair["run on"] == pair["dataset"] else f"{pair['dataset']} / {pair['run on']}"
-    reported = f"{blocks.number(pair['reported'])} {pair['unit']}".strip()
+    theirs = f"{blocks.number(pair['reported'])} {pair['unit']}".strip()
     sd = "" if pair["sd"] is None else f" ± {blocks.number(pair['sd'])}"
-    cells = [data, pair["who"], pair["metric"], f"{reported} ({pair['confidence']})"]
+    cells = [data, pair["who"], pair["metric"], f"{theirs} ({pair['confidence']})"]
     return [*map(html.escape, cells), f"{blocks.number(pair['repeated'])}{sd}"]
 
 
