@@ -13,6 +13,11 @@ def shard(project, *words):
     return out.rsplit(", ", 1)[1].strip()
 
 
+def recorded_states(project):
+    document = json.loads(project.thesis("list", "--recorded", "--json").stdout)
+    return {entry["id"]: run["state"] for entry in document["artefacts"] for run in entry["runs"]}
+
+
 def test_shards_are_merged_and_replayed(project):
     base = project.root / "data" / "recorded" / "digits-paper"
     shards = [
@@ -32,8 +37,7 @@ def test_shards_are_merged_and_replayed(project):
     assert record["claims"][0]["verdict"] == "holds"
     assert record["claims"][0]["n"] == 6
 
-    shown = json.loads(project.thesis("list", "--recorded", "--json").stdout)
-    assert {r["id"]: r["state"] for r in shown} == {"fig-1.1": "thesis-data", "tab-1.1": "thesis-data"}
+    assert recorded_states(project) == {"fig-1.1": "thesis-data", "tab-1.1": "thesis-data"}
 
 
 def test_stale_until_a_replay_agrees(project):
@@ -43,8 +47,7 @@ def test_stale_until_a_replay_agrees(project):
     project.edit("thesislib/toy_shared.py", "GAIN = 1.0", "GAIN = 2.0 / 2  # the same, otherwise written")
     assert '"state": "stale"' in project.thesis("list", "--recorded", "--json").stdout
     assert "2 of 10 rows run again" in project.thesis("keep", "--replay", "digits-paper/fig-1.1").stdout
-    states = {r["id"]: r["state"] for r in json.loads(project.thesis("list", "--recorded", "--json").stdout)}
-    assert states == {"fig-1.1": "thesis-data", "tab-1.1": "stale"}
+    assert recorded_states(project) == {"fig-1.1": "thesis-data", "tab-1.1": "stale"}
 
     before = path.read_bytes()
     project.edit("thesislib/toy_shared.py", "2.0 / 2", "1.5")

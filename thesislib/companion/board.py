@@ -1,14 +1,37 @@
-"""The scoreboard: what stands where, for the command line and for the book."""
+"""The scoreboard: what stands where, for the command line, for the book, and for machines."""
 
 from __future__ import annotations
 
+import csv
 import functools
+import io
+import json
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from thesislib.companion import blocks, house, provenance, records
+from thesislib.companion import blocks, house, provenance, records, reported
 from thesislib.companion.house import Artefact
+
+FORMAT = 1  # of scoreboard.json
+REPEATED = (
+    "dataset",
+    "run on",
+    "who",
+    "metric",
+    "unit",
+    "repeated",
+    "sd",
+    "reported",
+    "confidence",
+    "difference",
+)
+COLUMNS = (
+    "id", "chapter", "section", "title", "recorded", "profile", "state", "dataset", "claim", "source", "verdict",
+    "estimate", "low", "high", "unit", "n", "pairs", "reason", "command", "commit",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -18,31 +41,6 @@ class Row:
     artefact: Artefact
     state: str
     record: records.Record | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The stable form that ``thesis list --json`` prints."""
-        record = self.record
-        claims = [
-            {
-                "sentence": c["sentence"],
-                "source": c["source"],
-                "verdict": c["verdict"],
-                "estimate": c["estimate"],
-                "interval": None if c["low"] is None else [c["low"], c["high"]],
-                "unit": c["unit"],
-                "reason": c["reason"],
-            }
-            for c in (record.claims if record else [])
-        ]
-        return {
-            "id": self.artefact.id,
-            "chapter": self.artefact.chapter,
-            "title": self.artefact.title,
-            "state": self.state,
-            "profile": record.profile if record else None,
-            "dataset": record.dataset if record else [],
-            "claims": claims,
-        }
 
 
 def rows(profile: str) -> list[Row]:
@@ -60,7 +58,56 @@ def recorded_rows() -> list[Row]:
     return [Row(r.artefact, "stale" if provenance.changed(r) else r.state(), r) for r in records.recorded()]
 
 
-def totals(found: list[Row]) -> dict[str, int]:
+def document(found: Iterable[Row], kept: Iterable[Row], profile: str) -> dict[str, Any]:
+    """All that the scoreboard knows, as plain data: what ``thesis list --json`` prints and the book offers.
+
+    Parameters
+    ----------
+    found
+        This copy's rows; an artefact without a record has no run among its ``runs``.
+    kept
+        Long runs of any of these artefacts; artefacts that `found` lacks are added.
+    """
+    entries: dict[str, dict[str, Any]] = {}
+    for row in found:
+        entry = entries[row.artefact.id] = _entry(row.artefact)
+        entry["state"] = row.state
+        entry["runs"] += [_run(row, profile)] if row.record else []
+    for row in kept:
+        entry = entries.setdefault(row.artefact.id, _entry(row.artefact))
+        entry["runs"].append(_run(row, profile))
+    return {"format": FORMAT, "profile": profile, "artefacts": list(entries.values())}
+
+
+def as_json(board: dict[str, Any]) -> str:
+    """A document as text."""
+    return json.dumps(board, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_csv(board: dict[str, Any]) -> str:
+    """A document as a flat table: one line for each claim of each run; without either, the line stays short."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for entry in board["artefacts"]:
+        own = {k: entry[k] for k in ("id", "chapter", "section", "title")}
+        if not entry["runs"]:
+            writer.writerow(own | {"state": entry["state"]})
+        for run in entry["runs"]:
+            facts = {k: run[k] for k in ("recorded", "profile", "state", "command", "commit")}
+            facts["dataset"] = " ".join(run["dataset"])
+            for claim in run["claims"] or [{}]:
+                low, high = claim.get("interval") or (None, None)
+                said = {
+                    k: claim.get(k) for k in ("source", "verdict", "estimate", "unit", "n", "pairs", "reason")
+                }
+                writer.writerow(
+                    own | facts | said | {"claim": claim.get("sentence"), "low": low, "high": high}
+                )
+    return out.getvalue()
+
+
+def totals(found: Iterable[Row]) -> dict[str, int]:
     """How many of the thesis's artefacts are in each state; extras are not the thesis's, so not counted."""
     count = Counter(row.state for row in found if row.artefact.kind != "Extra")
     return {state: count[state] for state in house.STATES}
@@ -70,34 +117,6 @@ def totals_line(found: list[Row]) -> str:
     """The totals in words."""
     count = totals(found)
     return " · ".join(f"{n} {name}" for name, n in count.items() if n or name != "stale")
-
-
-def scoreboard(found: list[Row], kept: list[Row], profile: str) -> str:
-    """The scoreboard in MyST: a heading and a table a chapter, `profile` and long runs in columns of their own."""
-    parts = []
-    for chapter in house.chapters().values():
-        if chapter.artefacts:
-            mine = [row for row in found if row.artefact.chapter == chapter.number]
-            title = f"## {chapter.number} {chapter.short}\n\n{totals_line(mine)}"
-            parts.append(f"{title}\n\n{_table(mine, kept, profile)}")
-    return "\n\n".join(parts) + "\n"
-
-
-def _table(found: list[Row], kept: list[Row], profile: str) -> str:
-    lines = [f"| Artefact | State | Verdicts, {profile} | Verdicts, recorded runs |", "|---|---|---|---|"]
-    for row in found:
-        link = f"{{ref}}`{row.artefact.label} <{blocks.target(row.artefact.id)}>`"
-        record = row.record
-        data = ", ".join(record.dataset) or "made by the notebook" if record else ""
-        long = [_recorded_cell(r) for r in kept if r.artefact.id == row.artefact.id]
-        cells = [
-            f"{link}<br>{row.artefact.title}",
-            blocks.state(row.state),
-            f"{_verdicts(record)}<br>{data}" if record else "",
-            "<br>".join(long),
-        ]
-        lines.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
-    return "\n".join(lines)
 
 
 def verdicts_by_chapter(found: list[Row], kept: list[Row]) -> str:
@@ -115,6 +134,73 @@ def verdicts_by_chapter(found: list[Row], kept: list[Row]) -> str:
             text = "{.findings}\n" + "\n".join(items) if items else "Not regenerated yet: no verdict."
             parts.append(f"**Chapter {chapter.number}, {chapter.short}**\n\n{text}")
     return "\n\n".join(parts) + "\n"
+
+
+def _entry(artefact: Artefact) -> dict[str, Any]:
+    slug = house.chapter(f"ch{artefact.chapter}").slug
+    return {
+        "id": artefact.id,
+        "chapter": artefact.chapter,
+        "section": artefact.section,
+        "kind": artefact.kind,
+        "title": artefact.title,
+        "page": f"notebooks/{slug}.html#{blocks.target(artefact.id)}",
+        "claim": artefact.claim,
+        "claim_from": artefact.claim_from,
+        "state": None,
+        "reported_note": artefact.reported_note,
+        "reported": _read(house.root() / "data" / "reported" / f"{artefact.id}.csv", ("value",)),
+        "runs": [],
+    }
+
+
+def _run(row: Row, profile: str) -> dict[str, Any]:
+    record = row.record
+    assert record is not None
+    long = record.folder.parent == house.root() / "data" / "recorded"
+    slug = house.chapter(f"ch{row.artefact.chapter}").slug
+    name = reported.file_of(record.id, record.folder.name if long else "")
+    pairs = _read(
+        house.root() / "_build" / profile / slug / "records" / name,
+        ("reported", "repeated", "sd", "difference"),
+    )
+    return {
+        "recorded": record.folder.name if long else None,
+        "profile": record.profile,
+        "state": row.state,
+        "dataset": record.dataset,
+        "stands_for": record.stands_for,
+        "parameters": record.parameters,
+        "seeds": record.seeds,
+        "commit": record.provenance.get("commit"),
+        "dirty": record.provenance.get("dirty"),
+        "command": blocks.command(record),
+        "claims": [_claim(c) for c in record.claims],
+        "repeated": [{k: p[k] for k in REPEATED} for p in pairs if p["repeated"] is not None],
+    }
+
+
+def _claim(claim: dict[str, Any]) -> dict[str, Any]:
+    kept = ("sentence", "source", "verdict", "estimate", "unit", "n", "pairs", "reason")
+    interval = None if claim["low"] is None else [claim["low"], claim["high"]]
+    return {k: claim.get(k) for k in kept} | {"interval": interval}
+
+
+def _read(path: Path, numbers: Sequence[str]) -> list[dict[str, Any]]:
+    """A CSV as dictionaries, without pandas; empty measurements are None, and no file is no rows."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            {k: _number(v) if k in numbers else v for k, v in line.items()} for line in csv.DictReader(file)
+        ]
+
+
+def _number(text: str) -> float | str | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text  # a difference may be a sentence
 
 
 def _row(artefact: Artefact, record: records.Record | None, chapter: house.Chapter) -> Row:
@@ -135,18 +221,3 @@ def _inputs(chapter: str, names: tuple[str, ...]) -> str:
 def _where(row: Row) -> str:
     assert row.record is not None
     return f"{', '.join(row.record.dataset) or 'made by the notebook'}, {row.record.profile}"
-
-
-def _verdicts(record: records.Record | None) -> str:
-    """How many claims came out which way."""
-    if record is None:
-        return ""
-    count = Counter(claim["verdict"] for claim in record.claims)
-    shown = [f"{blocks.verdict(word)} {count[word]} ×" for word in house.VERDICTS if count[word]]
-    return ", ".join(shown) or "no claim"
-
-
-def _recorded_cell(row: Row) -> str:
-    assert row.record is not None
-    stale = " (stale)" if row.state == "stale" else ""
-    return f"{', '.join(row.record.dataset)}, {row.record.profile}{stale}: {_verdicts(row.record)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import runpy
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from thesislib import datasets, sources
-from thesislib.companion import blocks, board, cost, house, records, summary
+from thesislib.companion import blocks, board, board_page, citation, cost, house, records, summary
 from thesislib.companion.house import Chapter, CompanionError
 from thesislib.memo import write_atomic
 
@@ -73,13 +74,19 @@ def _stage(site: Path, profile: str) -> str:
             pages |= _executed(chapter, profile) if chapter.written else _stub(chapter)
     found, kept = board.rows(profile), board.recorded_rows()
     every = [row.record for row in [*found, *kept] if row.record]
-    pages |= {
-        "generated/cost.md": cost.tables(every).encode(),
-        "generated/scoreboard.md": board.scoreboard(found, kept, profile).encode(),
-        "generated/verdicts.md": board.verdicts_by_chapter(found, kept).encode(),
-        "generated/totals.md": board.totals_line(found).encode(),
-        "generated/datasets.md": _datasets().encode(),
+    whole = board.document(found, kept, profile)
+    written = {
+        "generated/cost.md": cost.tables(every),
+        "generated/scoreboard.md": board_page.scoreboard(whole),
+        "generated/minute.md": board_page.minute(whole),
+        "generated/totals.md": board_page.totals_table(whole, "book/scoreboard.html"),
+        "generated/verdicts.md": board.verdicts_by_chapter(found, kept),
+        "generated/datasets.md": _datasets(),
+        "generated/cite.md": citation.bibtex(base / "CITATION.cff"),
+        "book/_static/scoreboard.json": board.as_json(whole),
+        "book/_static/scoreboard.csv": board.as_csv(whole),
     }
+    pages |= {name: text.encode() for name, text in written.items()} | _cover(found)
     for name, content in pages.items():
         path = site / name
         if not path.is_file() or path.read_bytes() != content:
@@ -102,6 +109,22 @@ def _config(path: Path, profile: str) -> bytes:
             "This copy was built at the smoke profile: it shows that everything runs, its numbers are no results."
         )
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode()
+
+
+def _cover(found: list[board.Row]) -> dict[str, bytes]:
+    """The strip of pictures on the front page; what they show is for the book to say, in ``book/cover.py``."""
+    cards = runpy.run_path(str(house.root() / "book" / "cover.py"))["cards"]
+    pages, items = {}, []
+    for card in cards({row.artefact.id: row.record for row in found if row.record}):
+        name = f"generated/cover-{card.record.id}.svg"
+        pages[name] = card.image
+        items.append(
+            f":::{{grid-item-card}} {card.title}\n:img-top: {name}\n:img-alt: {card.alt}\n"
+            f":link: {blocks.target(card.record.id)}\n:link-type: ref\n\n"
+            f"{card.text} *Chapter {card.record.artefact.chapter}.*\n:::"
+        )
+    grid = ["::::{grid} 2 3 5 5\n:gutter: 2\n:class-container: cover", *items, "::::"]
+    return pages | {"generated/cover.md": "\n\n".join(grid).encode()}
 
 
 def _executed(chapter: Chapter, profile: str) -> dict[str, bytes]:

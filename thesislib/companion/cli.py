@@ -96,7 +96,8 @@ def _list(a: argparse.Namespace) -> None:
 
     rows = board.recorded_rows() if a.recorded else board.rows(a.profile)
     if a.json:
-        print(json.dumps([row.as_dict() for row in rows], indent=1, ensure_ascii=False))
+        found, kept = ([], rows) if a.recorded else (rows, board.recorded_rows())
+        print(board.as_json(board.document(found, kept, a.profile)), end="")
         return
     for row in rows:
         claims = row.record.claims if row.record else []
@@ -115,7 +116,8 @@ def _show(a: argparse.Namespace) -> None:
     rows = board.recorded_rows() if a.recorded else board.rows(a.profile)
     mine = [row for row in rows if row.artefact.id == a.id and (row.record or a.json)]
     if a.json:
-        print(json.dumps([row.as_dict() for row in mine], indent=1, ensure_ascii=False))
+        found, kept = ([], mine) if a.recorded else (mine, [])
+        print(board.as_json(board.document(found, kept, a.profile)), end="")
         return
     print(f"{artefact.label} (section {artefact.section}): {artefact.title}")
     if not mine:

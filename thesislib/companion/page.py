@@ -187,6 +187,9 @@ class Page:
     ) -> None:
         few = None if summary is None else summary(frame)
         both = _beside(record.id, frame, compare, record.stands_for)
+        if both is not None:  # only a notebook knows how to compare; the scoreboard reads what it found
+            text = both.to_csv(index=False, float_format="%.12g", lineterminator="\n")
+            memo.write_atomic(self.folder / reported.file_of(record.id, kept), text.encode())
         stem = f"../records/{record.id}{f'@{kept}' if kept else ''}"
         numbers = f"../data/recorded/{kept}/{record.id}" if kept else f"../records/{record.id}"
         label = blocks.named(record)

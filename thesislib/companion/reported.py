@@ -70,6 +70,11 @@ def beside(frame: pd.DataFrame, reported: pd.DataFrame, stands_for: Mapping[str,
     return both[columns]
 
 
+def file_of(identity: str, kept: str = "") -> str:
+    """Name of the CSV, among a run's records, with what :func:`beside` gave for a record or a committed one."""
+    return f"{identity}{f'@{kept}' if kept else ''}.beside.csv"
+
+
 def _difference(row: dict) -> float | str:
     if row["reported"] != row["reported"] or row["repeated"] != row["repeated"]:  # nan: one side is empty
         return ""
