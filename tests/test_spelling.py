@@ -58,9 +58,9 @@ def spelt(text):
 def sentences(source):
     """Docstrings and other texts of at least four words in Python source."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value.split()) > 3:
-            if not node.value.lstrip().startswith("<"):  # markup
-                yield node.value
+        text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+        if len(text.split()) > 3 and not text.lstrip().startswith("<"):  # markup
+            yield text
 
 
 def texts():

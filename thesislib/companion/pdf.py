@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urldefrag, urlsplit
 
 import yaml
@@ -16,20 +16,44 @@ from thesislib.companion import house
 from thesislib.companion.house import CompanionError
 from thesislib.memo import write_atomic
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Millimetres of A4, and how much smaller than on a screen things are printed.
 WIDTH, HEIGHT, SIDE, TOP, BOTTOM, SCALE = 210, 297, 18, 16, 20, 0.8
 FOOT = (
-    '<div style="width: 100%; margin: 0 18mm; font: 7pt sans-serif; display: flex; justify-content: space-between">'
-    '<span class="title"></span><span class="pageNumber"></span></div>'
+    '<div style="width: 100%; margin: 0 18mm; font: 7pt sans-serif; display: flex; '
+    'justify-content: space-between"><span class="title"></span><span class="pageNumber"></span></div>'
 )
 LONG_TABLE = 40  # rows; a longer one that is folded on the page is not printed
 REFERS = ("aria-labelledby", "aria-describedby", "aria-controls", "for")  # attributes that hold an id
 STYLE = """
 @page { size: A4; }
 body { background: #fff; }
+.bd-main .bd-content { margin: 0; }
+.bd-main .bd-content .bd-article-container { padding: 0; }
 article.bd-article { break-before: page; padding: 0; }
 article.bd-article:first-of-type { break-before: avoid; }
+"""
+# Sets formulas that are too wide smaller, and lets words break in tables that are.
+FIT = """() => {
+  for (const m of document.querySelectorAll('mjx-container[display="true"]')) {
+    const wide = m.scrollWidth / m.clientWidth;
+    if (wide > 1) m.style.fontSize = `${(parseFloat(m.style.fontSize) || 100) / wide * 0.98}%`;
+  }
+  for (const t of document.querySelectorAll('table')) {
+    if (t.getBoundingClientRect().right > t.parentElement.getBoundingClientRect().right + 1) t.classList.add('tight');
+  }
+}"""
+# What is wider than the paper, and pictures that are taller than a page.
+CUT = """height => [...document.querySelectorAll('article :is(img, figure, table, pre, p, li, mjx-container)')]
+  .filter(e => e.checkVisibility()).map(e => [e, e.getBoundingClientRect()])
+  .filter(([e, box]) => box.right > innerWidth + 2
+    || (e.matches('img, figure') && box.height > height)
+    || (e.matches('pre, mjx-container[display]') && e.scrollWidth > e.clientWidth + 2))
+  .map(([e, box]) =>
+    `${e.closest('[id]').id}: <${e.localName}> ${Math.round(box.right)} x ${Math.round(box.height)} pixels`)
 """
 
 
@@ -42,17 +66,27 @@ def make() -> Path:
     Raises
     ------
     CompanionError
-        If no book was rendered, or there is no browser to print it with.
+        If no book was rendered, there is no browser to print it with, or something would be cut at the paper's edge.
     """
+    from playwright.sync_api import sync_playwright
+
+    path, source = browser(), compose()
+    target = source.with_name("thesis-companion.pdf")
+    with sync_playwright() as engine:
+        running = engine.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        write_atomic(target, printed(running, source))
+    return target
+
+
+def compose() -> Path:
+    """Write all pages of the rendered book into one, ``_build/pdf/book.html``."""
     base = house.root() / "_build"
     if not (base / "html" / "index.html").is_file():
         raise CompanionError("no _build/html to print; `thesis book` renders it")
-    path, target = browser(), base / "pdf" / "thesis-companion.pdf"
     pages = {name: (base / "html" / name).read_text(encoding="utf-8") for name in reading_order()}
     source = base / "pdf" / "book.html"
     write_atomic(source, one_page(pages, "../html").encode())
-    write_atomic(target, _printed(path, source))
-    return target
+    return source
 
 
 def browser() -> str:
@@ -143,7 +177,8 @@ def _prepare(article: Any, name: str, pages: dict[str, str], place: str) -> None
         if folded.decomposed:
             continue
         if len(folded.find_all("tr")) > LONG_TABLE:
-            folded.summary.append(" (not printed: see the book or the CSV)")
+            title = folded.select_one(".sd-summary-text") or folded.summary
+            title.append(" (not printed: see the book or its CSV)")
             for rest in folded.summary.find_next_siblings():
                 rest.decompose()
         folded["open"] = ""
@@ -180,17 +215,31 @@ def _inner(name: str, fragment: str = "") -> str:
     return quote(f"{page}--{fragment}" if fragment else page)
 
 
-def _printed(path: str, source: Path) -> bytes:
-    from playwright.sync_api import sync_playwright
+def printed(running: Browser, source: Path) -> bytes:
+    """The PDF of a page that :func:`compose` wrote, by a browser that is running.
 
-    with sync_playwright() as engine:
-        running = engine.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        page = running.new_page()
-        page.goto(source.as_uri(), wait_until="load", timeout=120_000)
-        page.evaluate("window.MathJax?.startup?.promise")
-        page.evaluate("Promise.all([...document.images].map(i => i.decode().catch(() => null)))")
-        margin = {"top": f"{TOP}mm", "bottom": f"{BOTTOM}mm", "left": f"{SIDE}mm", "right": f"{SIDE}mm"}
-        return page.pdf(
-            format="A4", margin=margin, scale=SCALE, outline=True, tagged=True, print_background=True,
-            display_header_footer=True, header_template="<span></span>", footer_template=FOOT,
-        )  # fmt: skip
+    Raises
+    ------
+    CompanionError
+        If something would be cut at the paper's edge.
+    """
+    page = running.new_page(viewport={"width": _pixels(WIDTH - 2 * SIDE), "height": 900})
+    page.emulate_media(media="print")
+    page.goto(source.as_uri(), wait_until="load", timeout=120_000)
+    page.evaluate("window.MathJax?.startup?.promise")
+    page.evaluate("Promise.all([...document.images].map(i => i.decode().catch(() => null)))")
+    page.evaluate(FIT)
+    if cut := page.evaluate(CUT, _pixels(HEIGHT - TOP - BOTTOM)):
+        raise CompanionError(f"does not fit on the paper: {'; '.join(cut)}")
+    margin = {"top": f"{TOP}mm", "bottom": f"{BOTTOM}mm", "left": f"{SIDE}mm", "right": f"{SIDE}mm"}
+    content = page.pdf(
+        format="A4", margin=margin, scale=SCALE, outline=True, tagged=True, print_background=True,
+        display_header_footer=True, header_template="<span></span>", footer_template=FOOT,
+    )  # fmt: skip
+    page.close()
+    return content
+
+
+def _pixels(millimetres: float) -> int:
+    """Pixels of the page as the browser lays it out, before it is scaled onto the paper."""
+    return int(millimetres / 25.4 * 96 / SCALE)
