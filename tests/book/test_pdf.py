@@ -1,5 +1,6 @@
 """The PDF of the book: whole, in order, and nothing cut at the paper's edge."""
 
+import html
 import re
 
 import pytest
@@ -11,102 +12,76 @@ from thesislib.companion.house import CompanionError
 SIDE, FOOT = pdf.SIDE - 2, pdf.BOTTOM  # millimetres: letters may reach a little out of their boxes
 
 
-@pytest.fixture(scope="module")
-def printed(tmp_path_factory, browser):
+@pytest.fixture
+def printed(tmp_path, browser, monkeypatch):
     """The built book, printed into a folder of its own."""
     pdfium = pytest.importorskip("pypdfium2", reason="pypdfium2 is not installed")
-    root = tmp_path_factory.mktemp("printed")
-    (root / "data").mkdir()
+    (tmp_path / "data").mkdir()
     for name in ("_toc.yml", "data/artefacts.yml"):
-        (root / name).write_bytes((ROOT / name).read_bytes())
-    (root / "_build").mkdir()
-    (root / "_build" / "html").symlink_to(BOOK)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("THESISLIB_ROOT", str(root))
-        document = pdfium.PdfDocument(pdf.printed(browser, pdf.compose()))
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "_build").mkdir()
+    (tmp_path / "_build" / "html").symlink_to(BOOK)
+    monkeypatch.setenv("THESISLIB_ROOT", str(tmp_path))
+    document = pdfium.PdfDocument(pdf.printed(browser, pdf.compose()))
     yield document
     document.close()
-
-
-@pytest.fixture(scope="module")
-def sheets(printed):
-    """Text of each page."""
-    return [page.get_textpage().get_text_bounded() for page in printed]
-
-
-def titles():
-    for name in pdf.reading_order():
-        article = (BOOK / name).read_text(encoding="utf-8").partition("<article")[2]
-        found = re.search(r"<h1>(.*?)<a ", article, re.S)
-        yield re.sub(r"<[^>]*>", "", found[1]).replace("&amp;", "&").strip()
 
 
 def squeezed(text):
     return re.sub(r"\W", "", text)
 
 
-@needs_book
-def test_each_page_of_the_book_begins_on_a_sheet_and_has_a_bookmark(printed, sheets):
-    marks = [
-        (squeezed(m.get_title()), m.get_dest().get_index())
-        for m in printed.get_toc()
-        if m.level == 0
-    ]
-    assert [title for title, _ in marks] == [squeezed(t) for t in titles()]
-    for title, sheet in marks:
-        assert title in squeezed(sheets[sheet])
+def titles():
+    for name in pdf.reading_order():
+        article = (BOOK / name).read_text(encoding="utf-8").partition("<article")[2]
+        found = re.search(r"<h1>(.*?)<a ", article, re.S)
+        yield squeezed(html.unescape(re.sub(r"<[^>]*>", "", found[1])))
 
 
-@needs_book
-def test_every_artefact_is_in_it(sheets):
-    text = squeezed(" ".join(sheets))
-    for chapter in house.chapters().values():
-        missing = [a.label for a in chapter.artefacts if squeezed(f"{a.label}. {a.title}") not in text]
-        assert not missing
-
-
-@needs_book
-def test_nothing_reaches_into_the_margins(printed):
-    """Page by page: left and right of the text, and between it and the foot, the paper is white."""
-    import numpy as np
-
+def not_white(page):
+    """Where ink lies outside the text: beside it, or between it and the foot."""
     scale = 0.75  # 54 dots an inch
     dots = scale * 72 / 25.4
-    found = []
-    for number, page in enumerate(printed, 1):
-        ink = page.render(scale=scale, grayscale=True).to_numpy() < 200
-        height, width = ink.shape
-        side, below = int(SIDE * dots), height - int(FOOT * dots)
-        body = ink[:below]
-        if body[:, :side].any() or body[:, width - side :].any():
-            found.append(f"{number}: beside the text")
-        if ink[below : below + int(3 * dots), side:-side].any():
-            found.append(f"{number}: below the text")
-        if not np.any(body):
-            found.append(f"{number}: empty")
-    assert not found
+    ink = page.render(scale=scale, grayscale=True).to_numpy() < 200
+    side, below = int(SIDE * dots), ink.shape[0] - int(FOOT * dots)
+    places = {
+        "left of the text": ink[:below, :side],
+        "right of the text": ink[:below, -side:],
+        "below the text": ink[below : below + int(3 * dots), side:-side],
+    }
+    return [place for place, part in places.items() if part.any()] or ([] if ink[:below].any() else ["empty"])
+
+
+def addresses(document, page):
+    """What the links of a sheet that leave the document lead to."""
+    import pypdfium2.raw as raw
+
+    position, link = raw.c_int(0), raw.FPDF_LINK()
+    while raw.FPDFLink_Enumerate(page, position, link):
+        action = raw.FPDFLink_GetAction(link)
+        if length := raw.FPDFAction_GetURIPath(document, action, None, 0) if action else 0:
+            buffer = raw.ctypes.create_string_buffer(length)
+            raw.FPDFAction_GetURIPath(document, action, buffer, length)
+            yield buffer.value.decode()
 
 
 @needs_book
-def test_it_names_no_place_of_this_machine(printed):
-    """Nor does it lead to files that did not travel with it."""
-    import pypdfium2.raw as raw
+def test_the_printed_book(printed):
+    """In order, whole, and sheet by sheet nothing cut; links lead within, or to the web."""
+    sheets = [squeezed(page.get_textpage().get_text_bounded()) for page in printed]
+    marks = [(squeezed(m.get_title()), m.get_dest().get_index()) for m in printed.get_toc() if m.level == 0]
+    assert [title for title, _ in marks] == list(titles())
+    assert not [title for title, sheet in marks if title not in sheets[sheet]]
 
-    found = set()
-    for page in printed:
-        for link in re.findall(r"file:\S+", page.get_textpage().get_text_bounded()):
-            found.add(link)
-        position, link = raw.c_int(0), raw.FPDF_LINK()
-        while raw.FPDFLink_Enumerate(page, position, link):
-            action = raw.FPDFLink_GetAction(link)
-            length = raw.FPDFAction_GetURIPath(printed, action, None, 0) if action else 0
-            if length:
-                buffer = raw.ctypes.create_string_buffer(length)
-                raw.FPDFAction_GetURIPath(printed, action, buffer, length)
-                address = buffer.value.decode()
-                if not address.startswith(("https://", "http://", "mailto:")) or "127.0.0.1" in address:
-                    found.add(address)
-    assert not found
+    text = "".join(sheets)
+    artefacts = [a for chapter in house.chapters().values() for a in chapter.artefacts]
+    assert not [a.id for a in artefacts if squeezed(f"{a.label}. {a.title}") not in text]
+
+    assert not {n: places for n, page in enumerate(printed, 1) if (places := not_white(page))}
+
+    leave = {address for page in printed for address in addresses(printed, page)}
+    assert leave
+    assert not [a for a in leave if not a.startswith(("https://", "http://")) or "127.0.0.1" in a]
 
 
 PAGE = """<html><head><title>T — B</title></head><body>

@@ -33,8 +33,9 @@ STYLE = """
 body { background: #fff; }
 .bd-main .bd-content { margin: 0; }
 .bd-main .bd-content .bd-article-container { padding: 0; }
-article.bd-article { break-before: page; padding: 0; }
+article.bd-article { break-before: page; padding: 0 !important; }
 article.bd-article:first-of-type { break-before: avoid; }
+nav.contents { break-inside: avoid; }
 """
 # Sets formulas that are too wide smaller, and lets words break in tables that are.
 FIT = """() => {
