@@ -7,7 +7,7 @@ THESIS  := $(VENV)/bin/thesis
 CHAPTERS := $(sort $(patsubst notebooks/%.py,%,$(wildcard notebooks/ch*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help env book test notebooks lint lock clean $(CHAPTERS)
+.PHONY: help env book pdf test notebooks lint lock clean $(CHAPTERS)
 
 help: ## what can be made
 	@echo "make TARGET [PROFILE=smoke|laptop|paper] [PYTHON=python3.11]"
@@ -29,6 +29,9 @@ endif
 book: $(CHAPTERS) ## the book, in _build/html; PROFILE=smoke takes seconds, `make -j2 book` uses two cores
 	@$(THESIS) book --profile $(PROFILE)
 
+pdf: book ## the book as one PDF, in _build/pdf (needs Chromium or Chrome)
+	@$(THESIS) pdf
+
 $(CHAPTERS): env
 	@$(THESIS) run $@ --profile $(PROFILE)
 
@@ -46,4 +49,4 @@ lock: env ## new versions in requirements.lock (needs uv)
 	  --no-emit-index-url --no-header --no-annotate --upgrade --quiet -o requirements.lock
 
 clean: ## remove the book and the executed chapters; memoised experiments stay
-	rm -rf _build/html _build/site _build/.doctrees _build/smoke _build/laptop _build/paper
+	rm -rf _build/html _build/pdf _build/site _build/.doctrees _build/smoke _build/laptop _build/paper

@@ -72,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("book", _book, "Execute the chapters that changed, then render the book.")
     _profile(sub)
 
+    command("pdf", _pdf, "Print the rendered book into one PDF; needs Chromium or Chrome.")
+
     sub = command("keep", _keep, "Store long runs under data/recorded, merge their parts, or replay one.")
     sub.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="runs/<hash>; several are merged")
     sub.add_argument("--part", action="store_true", help="store as a part, to be merged later")
@@ -182,6 +184,12 @@ def _book(a: argparse.Namespace) -> None:
                 print(f"{chapter.name} ({a.profile}): executed")
     index, rendered = book.build(a.profile)
     print(f"{'Rendered' if rendered else 'Nothing changed'}. Open {index.relative_to(house.root())}")
+
+
+def _pdf(a: argparse.Namespace) -> None:
+    from thesislib.companion import pdf
+
+    print(house.short(pdf.make()))
 
 
 def _keep(a: argparse.Namespace) -> None:
