@@ -169,13 +169,13 @@ def artefact(identity: str) -> Artefact:
     Raises
     ------
     CompanionError
-        If there is none, with those of its chapter.
+        If there is none.
     """
     everything = [a for c in chapters().values() for a in c.artefacts]
     for known in everything:
         if known.id == identity:
             return known
-    raise CompanionError(f"no artefact {identity!r}; `thesis list` has all, fig-2.1 to fig-6.3")
+    raise CompanionError(f"no artefact {identity!r}; `thesis list` has all, fig-2.1 to extra-6.A")
 
 
 def reading_order(identity: str) -> tuple[int, str, int, str]:
