@@ -179,7 +179,7 @@ def artefact(identity: str) -> Artefact:
 
 
 def reading_order(identity: str) -> tuple[int, str, int, str]:
-    """Sort key: chapter, then figures, tables, extras in the order of their numbers."""
+    """Sort key of an artefact's `identity`: chapter, then figures, tables, extras in the order of their numbers."""
     kind, _, number = identity.partition("-")
     major, _, minor = number.partition(".")
     rank = {"fig": "0", "tab": "1", "extra": "2"}[kind]
