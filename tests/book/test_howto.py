@@ -205,4 +205,11 @@ def test_commands_that_are_not_run_are_accepted(page):
                     assert set((a.only or "").split(",")) - {""} <= {x.id for x in chapter.artefacts} | NEW
 
 
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_files_that_are_named_are_there(page):
+    text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.M | re.S)
+    named = re.findall(r"[`(\s]((?:tests|book|data|thesislib|notebooks)/[\w./-]+)[`)\s]", text)
+    assert named and not [name for name in named if not (ROOT / name).exists()]
+
+
 NEW = {"extra-6.B"}  # which add_artefact.md makes
