@@ -115,4 +115,4 @@ def _accepted(chapter: Chapter, name: str) -> str:
         return many + ", ".join(map(str, facts["choices"]))
     low, high = facts.get("low"), facts.get("high")
     bounds = [f">= {low}"] * (low is not None) + [f"<= {high}"] * (high is not None)
-    return " ".join([str(field.type), *bounds])
+    return " ".join([getattr(field.type, "__name__", field.type), *bounds])
