@@ -47,11 +47,13 @@ SHOWN = {
 
 
 def members(name):
-    """Public functions and classes that a module defines."""
+    """Public functions and classes that a module defines, of one with `__all__` those in it."""
     module = importlib.import_module(name)
+    listed = getattr(module, "__all__", None)
     for key, item in vars(module).items():
         ours = getattr(item, "__module__", None) == name
-        if ours and not key.startswith("_") and (inspect.isfunction(item) or inspect.isclass(item)):
+        ours = ours and not key.startswith("_") and (listed is None or key in listed)
+        if ours and (inspect.isfunction(item) or inspect.isclass(item)):
             yield key, item
 
 

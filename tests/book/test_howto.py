@@ -50,7 +50,7 @@ def blocks(page):
         if language == "text" and found:
             found[-1].printed = m["body"]
         elif language in ("python", "bash", "yaml"):
-            found.append(Block(language, m["body"], m["caption"] or ""))
+            found.append(Block(language, m["body"], (m["caption"] or "").strip("'")))
     return found
 
 
