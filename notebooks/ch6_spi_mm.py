@@ -275,7 +275,7 @@ print(
 # **What the classical surrogates look like in other shapes.** The parabola is not the only choice. The library holds the
 # quadratic bound of logistic regression (Böhning), the tighter one of Jaakkola and Jordan, the half-quadratic one for the
 # regulariser used below, the linearisation of a concave penalty, and the variational one for matrix factorisation, each as
-# an object that can be evaluated ({doc}`../book/api`).
+# an object that can be evaluated ({doc}`../book/api/spi_mm`).
 #
 # ### 6.3.4 Guarantees
 #

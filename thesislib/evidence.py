@@ -71,6 +71,14 @@ def paired_t(first: np.ndarray, second: np.ndarray, *, unit: str, label: str = "
         With fewer than five seeds.
     ValueError
         If the shapes differ or a value is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ours, theirs = np.array([3.0, 4, 3, 5, 4]), np.array([2.0, 2, 2, 3, 3])
+    >>> found = paired_t(ours, theirs, unit="points")
+    >>> found.estimate, found.verdict
+    (1.4, 'holds')
     """
     gain = _differences(first, second, axes=(1,))
     if len(gain) < MIN_SEEDS:
@@ -108,6 +116,11 @@ def paired_bootstrap(
         With fewer than fifty items, or, of two axes, fewer than five seeds.
     ValueError
         If the shapes differ or a value is not finite.
+
+    Parameters
+    ----------
+    unit, pairs, label : str
+        What the difference is in, what an item is, and which comparison this is.
     """
     gain = _differences(first, second, axes=(1, 2))
     crossed, gain = gain.ndim == 2, np.atleast_2d(gain)
@@ -156,6 +169,13 @@ def pairs(frame: pd.DataFrame, value: str, first: str, second: str, *, of: str =
         If one of the two is not in the frame.
     ValueError
         If a row of one has no partner, or a key is not unique.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"method": ["a", "a", "b", "b"], "seed": [0, 1, 1, 0], "loss": [1, 2, 3, 4]})
+    >>> pairs(frame, "loss", "a", "b", on=["seed"])
+    (array([1., 2.]), array([4., 3.]))
     """
     sides = []
     for name in (first, second):
@@ -197,6 +217,14 @@ class Claim:
         Stated in the thesis's caption or abstract; what one would expect; or a check of our own.
     test : callable
         Frame to :class:`Comparison`; raises :class:`NotTested` where the frame cannot decide it.
+
+    Examples
+    --------
+    >>> claim = Claim("a is lower than b.", "ours", lambda frame: paired_t(*frame, unit="loss"))
+    >>> claim.decide(([2, 2, 2, 2, 3], [1, 1, 1, 1, 1])).verdict
+    'holds'
+    >>> claim.decide(([1, 2], [2, 1])).reason
+    '2 seeds, 5 needed for an interval'
     """
 
     sentence: str

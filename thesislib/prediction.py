@@ -71,7 +71,14 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor, **options: Any) -
 
 
 def ready(images: Tensor, model: nn.Module) -> Tensor:
-    """Images as a model takes them: of its device and type, values in [0, 1], channels-last."""
+    """Images as a model takes them: of its device and type, values in [0, 1], channels-last.
+
+    Parameters
+    ----------
+    images : Tensor
+        uint8, or floating point.
+    model : Module
+    """
     weight = next(model.parameters(), torch.empty(0, device=images.device))
     whole = images.dtype == torch.uint8
     images = images.to(weight.device).to(weight.dtype)
@@ -80,7 +87,15 @@ def ready(images: Tensor, model: nn.Module) -> Tensor:
 
 
 def forward(model: nn.Module, images: Tensor, precision: str) -> Tensor:
-    """Logits at a precision; never returned below float32, in which a loss is then computed."""
+    """Logits at a precision; never returned below float32, in which a loss is then computed.
+
+    Parameters
+    ----------
+    model : Module
+    images : Tensor
+    precision : str
+        ``"float32"`` or ``"bf16"``.
+    """
     if precision not in PRECISIONS:
         raise ValueError(f"precision = {precision!r} is not one of {', '.join(PRECISIONS)}")
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -90,6 +105,14 @@ def forward(model: nn.Module, images: Tensor, precision: str) -> Tensor:
 
 def checked(name: str, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Labelled data on the model's device, if they are what :func:`thesislib.training.fit` asks for.
+
+    Parameters
+    ----------
+    name : str
+        Of the part, for the error.
+    model : Module
+    images : Tensor
+    labels : Tensor of int64, shape (n,)
 
     Raises
     ------

@@ -62,7 +62,13 @@ def closure(start: Path) -> tuple[list[Path], list[str]]:
 
 
 def fingerprint(paths: Iterable[Path], *extra: str) -> str:
-    """SHA-256 over the contents of files (and their place below this package's parent) and some strings."""
+    """SHA-256 over the contents of files (and their place below this package's parent) and some strings.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+    *extra : str
+    """
     return _digest(paths, Path.read_bytes, extra)
 
 

@@ -190,3 +190,11 @@ def test_plain_papermill_from_anywhere(project, tmp_path):
                    cwd=elsewhere, env=project.environment(), check=True, capture_output=True)  # fmt: skip
     assert list((project.root / "runs").glob("ch2-*/records/tab-2.1.json"))
     assert not (project.root / "_build" / "smoke").exists()
+
+
+def test_a_chapters_parameters_are_shown_with_what_they_accept(project):
+    shown = project.thesis("show", "ch1", "--profile", "smoke").stdout
+    assert "size = 3; takes int >= 1 <= 9" in shown and "profile =" not in shown
+    told = json.loads(project.thesis("show", "ch1", "--json").stdout)
+    assert told["artefacts"] == ["fig-1.1", "tab-1.1"] and told["parameters"]["size"] == [3, "int >= 1 <= 9"]
+    assert "ch3 is not written yet" in project.thesis("show", "ch3", code=2).stderr

@@ -433,8 +433,9 @@ def test_a_full_disk_leaves_nothing_half_written(project):
         (["-p", "seed", "2", "--seeds", "0:2"], "a parameter is given twice"),
         (["--seeds", "2:2"], "names no seeds"),
         (["--workers", "0"], "is at least 1"),
-        (["--on", "somewhere"], "neither local nor an address"),
-        (["--on", "tcp://127.0.0.1:9"], "no Dask scheduler answers at tcp://127.0.0.1:9"),
+        ([], "a sweep goes over something: give -p NAME V1,V2 or --seeds 0:5"),
+        (["--seeds", "0:2", "--on", "somewhere"], "neither local nor an address"),
+        (["--seeds", "0:2", "--on", "tcp://127.0.0.1:9"], "no Dask scheduler answers at tcp://127.0.0.1:9"),
         (["-p", "dataset", "a9a"], "set THESISLIB_DATA"),
     ],
 )

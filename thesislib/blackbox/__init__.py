@@ -30,6 +30,8 @@ counts, stops and compares like those of the thesis. ``RandomSearch`` below is a
 >>> result = RandomSearch()(Victim(model, budget=20), images, goal)
 >>> bool((result.queries <= 20).all())
 True
+
+Thesis, sections 2.3.1 and 3.3.1.
 """
 
 from thesislib.blackbox.attempt import AttackResult, Attempt

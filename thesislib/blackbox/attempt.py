@@ -1,4 +1,7 @@
-"""One attack on a batch of images: who is still under attack, what it cost, what came out."""
+"""One attack on a batch of images: who is still under attack, what it cost, what came out.
+
+Thesis, sections 2.3.1 and 3.3.1.
+"""
 
 from __future__ import annotations
 
@@ -152,7 +155,14 @@ class Attempt:
         self.note(0)
 
     def ask(self, images: Tensor, owner: Tensor) -> Tensor:
-        """Losses of query images, shape (n,), counted for their owners; no success is looked for."""
+        """Losses of query images, shape (n,), counted for their owners; no success is looked for.
+
+        Parameters
+        ----------
+        images : Tensor, shape (n, ...)
+        owner : Tensor of int64, shape (n,)
+            Number of the attacked image behind each query.
+        """
         return self.objective(self.meter.ask(images, owner), self.goal[owner])
 
     def affordable(self, cost: int | Tensor) -> Tensor:
@@ -193,7 +203,16 @@ class Attempt:
         return hit
 
     def record(self, images: Tensor, hit: Tensor, predicted: Tensor, step: int) -> None:
-        """Keep the images of `live` for which `hit` is true, where they are nearer than what is kept."""
+        """Keep the images of `live` for which `hit` is true, where they are nearer than what is kept.
+
+        Parameters
+        ----------
+        images : Tensor, shape (len(live), ...)
+        hit : Tensor of bool, shape (len(live),)
+        predicted : Tensor of int64, shape (len(live),)
+            Class that the victim gives each.
+        step : int
+        """
         live, counts = self.live, self.meter.counts
         fresh = ~self._success[live]
         self._steps[live[fresh]] = step

@@ -1,4 +1,4 @@
-"""Probes and finite differences along single pixels of many images at once."""
+"""Probes and finite differences along single pixels of many images at once (thesis, section 2.3.3)."""
 
 from __future__ import annotations
 

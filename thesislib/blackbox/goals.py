@@ -1,4 +1,10 @@
-"""What an attack wants, and the losses that say how far it is. All losses are minimised."""
+"""What an attack wants, and the losses that say how far it is. All losses are minimised.
+
+Thesis, sections 2.3.1 and 3.3.1.
+
+``logp`` are log-probabilities, shape (n, classes), and ``goal`` (:class:`Goal`) is for n images; ``labels`` are
+true classes, ``classes`` their number. Losses have shape (n,).
+"""
 
 from __future__ import annotations
 

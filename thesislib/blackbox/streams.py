@@ -1,4 +1,7 @@
-"""A random stream for each image, so that an image's attack is the same alone and in any batch."""
+"""A random stream for each image, so that an image's attack is the same alone and in any batch.
+
+Thesis, sections 2.3.1 and 3.3.1: what is drawn there.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Where the perturbation lives: in pixels, clipped, or in the space of an inverse tanh, unbounded."""
+"""Where the perturbation lives: in pixels, clipped, or in the space of an inverse tanh, unbounded.
+
+Thesis, section 2.4.1.
+
+``clean`` are the images, in [0, 1]; ``delta`` is of their shape.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +27,11 @@ class Pixels:
     """Additive perturbation, clipped so that the image stays in [0, 1] (MNIST in the released code)."""
 
     def image(self, clean: Tensor, delta: Tensor) -> Tensor:
+        """As :meth:`Variable.image`."""
         return (clean + delta).clamp(0, 1)
 
     def project(self, clean: Tensor, delta: Tensor) -> Tensor:
+        """As :meth:`Variable.project`."""
         return (clean + delta).clamp(0, 1) - clean
 
 
@@ -37,9 +44,11 @@ class Tanh:
     shrink = 1 - 1e-6  # keeps arctanh finite
 
     def image(self, clean: Tensor, delta: Tensor) -> Tensor:
+        """As :meth:`Variable.image`."""
         return (torch.tanh(torch.atanh((2 * clean - 1) * self.shrink) + delta) + 1) / 2
 
     def project(self, clean: Tensor, delta: Tensor) -> Tensor:
+        """As :meth:`Variable.project`."""
         return delta
 
 

@@ -1,4 +1,4 @@
-"""The query-counted victim: the only way an attack sees a model."""
+"""The query-counted victim: the only way an attack sees a model (thesis, sections 2.3.1 and 3.3.1)."""
 
 from __future__ import annotations
 

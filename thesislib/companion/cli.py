@@ -35,7 +35,12 @@ def main(words: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="thesis", description="Regenerate the figures and tables of the thesis, and read what came out."
+        prog="thesis",
+        description="Regenerate the figures and tables of the thesis, and read what came out. A profile is how "
+        "much is run: smoke in seconds and for tests, laptop in minutes and what the book shows, paper on the "
+        "thesis's own data and for hours.",
+        epilog="Start with `thesis list`, then `thesis show ch6` and `thesis run ch6 --profile smoke`. "
+        "`thesis COMMAND --help` has the rest.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -49,14 +54,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--recorded", action="store_true", help="the committed long runs instead")
     sub.add_argument("--json", action="store_true", help="for programs")
 
-    sub = command("show", _show, "One artefact: claims, verdicts, where its numbers come from.")
-    sub.add_argument("id", help="fig-6.2, say")
+    sub = command("show", _show, "One artefact: claims, verdicts, origin; or a chapter and its parameters.")
+    sub.add_argument("id", help="fig-6.2, say, or ch6")
     _profile(sub)
     sub.add_argument("--recorded", action="store_true", help="its committed long runs instead")
     sub.add_argument("--json", action="store_true", help="for programs")
 
     sub = command("run", _run, "Execute a chapter's notebook; with changed parameters into runs/<hash>.")
-    sub.add_argument("chapter", help="ch6, say")
+    sub.add_argument("chapter", help="ch2 to ch6; `thesis show ch6` lists its parameters")
     _profile(sub)
     sub.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="values",
                      help="change a parameter; a list as a,b,c")  # fmt: skip
@@ -114,6 +119,8 @@ def _list(a: argparse.Namespace) -> None:
 def _show(a: argparse.Namespace) -> None:
     from thesislib.companion import blocks, board
 
+    if a.id in house.chapters():
+        return _show_chapter(house.chapters()[a.id], a)
     artefact = house.artefact(a.id)
     rows = board.recorded_rows() if a.recorded else board.rows(a.profile)
     mine = [row for row in rows if row.artefact.id == a.id and (row.record or a.json)]
@@ -131,6 +138,8 @@ def _show(a: argparse.Namespace) -> None:
             if written
             else f"{chapter} is not written"
         )
+        if not a.recorded and any(row.artefact.id == a.id for row in board.recorded_rows()):
+            hint += f"; `thesis show {a.id} --recorded` has a committed long run"
         raise CompanionError(f"{a.id} {where}; {hint}")
     for row in mine:
         record = row.record
@@ -149,6 +158,22 @@ def _show(a: argparse.Namespace) -> None:
         print(f"numbers  {numbers} ({record.rows} rows)")
         for line in blocks.provenance(record, blocks.command(record)).splitlines():
             print(f"         {line.removeprefix('- ').replace('`', '')}")
+
+
+def _show_chapter(chapter: house.Chapter, a: argparse.Namespace) -> None:
+    """What a chapter holds, and what can be changed of a run of it."""
+    from thesislib.companion import runs
+
+    found = runs.parameters(chapter, a.profile)
+    if a.json:
+        names = [artefact.id for artefact in chapter.artefacts]
+        print(json.dumps({"chapter": chapter.name, "artefacts": names, "parameters": found}, indent=1))
+        return
+    print(f"Chapter {chapter.number}: {chapter.title}. {len(chapter.artefacts)} figures, tables and extras.")
+    print(f"\nparameters at profile {a.profile} (`thesis run {chapter.name} -p NAME VALUE`)")
+    for name, (value, accepted) in found.items():
+        shown = ",".join(map(str, value)) if isinstance(value, list) else value
+        print(f"  {name} = {shown}; takes {accepted}")
 
 
 def _run(a: argparse.Namespace) -> None:

@@ -169,17 +169,17 @@ def artefact(identity: str) -> Artefact:
     Raises
     ------
     CompanionError
-        If there is none, with those of its chapter.
+        If there is none.
     """
     everything = [a for c in chapters().values() for a in c.artefacts]
     for known in everything:
         if known.id == identity:
             return known
-    raise CompanionError(f"no artefact {identity!r}; `thesis list` has all, fig-2.1 to fig-6.3")
+    raise CompanionError(f"no artefact {identity!r}; `thesis list` has all, fig-2.1 to extra-6.A")
 
 
 def reading_order(identity: str) -> tuple[int, str, int, str]:
-    """Sort key: chapter, then figures, tables, extras in the order of their numbers."""
+    """Sort key of an artefact's `identity`: chapter, then figures, tables, extras in the order of their numbers."""
     kind, _, number = identity.partition("-")
     major, _, minor = number.partition(".")
     rank = {"fig": "0", "tab": "1", "extra": "2"}[kind]

@@ -126,7 +126,14 @@ class Page:
             self._show_kept(dataclasses.replace(kept, **facts), draw, summary, compare)
 
     def show(self, figure: Figure, alt: str) -> None:
-        """Show a figure that is no artefact of the thesis, in the book's style."""
+        """Show a figure that is no artefact of the thesis, in the book's style.
+
+        Parameters
+        ----------
+        figure : Figure
+        alt : str
+            What it shows, in words.
+        """
         import matplotlib.pyplot as plt
 
         self._shown += 1
@@ -163,7 +170,12 @@ class Page:
         self.show_table(blocks.settings_rows(self.settings))
 
     def show_table(self, rows: pd.DataFrame) -> None:
-        """Show a table that is no artefact of the thesis."""
+        """Show a table that is no artefact of the thesis.
+
+        Parameters
+        ----------
+        rows : list of dict or DataFrame
+        """
         _display(blocks.table(rows), rows.to_html(index=False, border=0), rows.to_string(index=False))
 
     def _show_kept(

@@ -1,4 +1,8 @@
-"""A record: what one run found for one artefact. Its CSV holds the numbers, its JSON what they are."""
+"""A record: what one run found for one artefact. Its CSV holds the numbers, its JSON what they are.
+
+``images`` are a figure's files by suffix, ``want`` the keys that rows must have, ``name`` is the record's, for the
+error; ``keys`` are its columns.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +91,12 @@ class Record:
         return house.artefact(self.id)
 
     def file(self, suffix: str) -> Path:
-        """Path of one of its files, ``csv``, ``json``, ``svg`` or ``png``."""
+        """Path of one of its files, ``csv``, ``json``, ``svg`` or ``png``.
+
+        Parameters
+        ----------
+        suffix : str
+        """
         return self.folder / f"{self.id}.{suffix}"
 
     def frame(self) -> pd.DataFrame:
@@ -162,6 +171,10 @@ def read(path: Path) -> Record:
     ------
     HollowRecord
         If the file is not there, is no JSON, or lacks a field.
+
+    Parameters
+    ----------
+    path : Path
     """
     try:
         facts = json.loads(_read(path))

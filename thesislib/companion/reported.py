@@ -16,7 +16,13 @@ ORDERING = "another data set: compare the ordering only"
 
 
 def read(identity: str) -> pd.DataFrame:
-    """Every row reported for an artefact; no rows where nothing is on file."""
+    """Every row reported for an artefact; no rows where nothing is on file.
+
+    Parameters
+    ----------
+    identity : str
+        ``tab-2.4``.
+    """
     import pandas as pd
 
     path = house.root() / "data" / "reported" / f"{identity}.csv"

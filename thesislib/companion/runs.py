@@ -25,8 +25,9 @@ def declared(chapter: Chapter) -> dict[str, Any]:
         If the chapter has no notebook yet, or the notebook no such cell.
     """
     if not chapter.written:
-        written = [c.name for c in house.chapters().values() if c.written]
-        raise CompanionError(f"{chapter.name} is not written yet; written: {', '.join(written) or 'none'}")
+        written = ", ".join(c.name for c in house.chapters().values() if c.written) or "none"
+        why = "is not written yet" if chapter.package else "is prose and has nothing to run"
+        raise CompanionError(f"{chapter.name} {why}; written: {written}")
     found = False
     lines: list[str] = []
     for line in chapter.script.read_text(encoding="utf-8").splitlines():
@@ -68,6 +69,19 @@ def settle(chapter: Chapter, profile: str, values: dict[str, Any], *, every: boo
         raise CompanionError(f"{chapter.name}: {error}") from None
 
 
+def parameters(chapter: Chapter, profile: str) -> dict[str, tuple[Any, str]]:
+    """The profile's value of each parameter in the notebook's parameters cell, and in words what it accepts.
+
+    Raises
+    ------
+    CompanionError
+        As :func:`declared`.
+    """
+    names = [name for name in declared(chapter) if name != "profile"]
+    values = {name: getattr(_profiles(chapter)[profile], name) for name in names}
+    return {k: (list(v) if isinstance(v, tuple) else v, _accepted(chapter, k)) for k, v in values.items()}
+
+
 def changes(chapter: Chapter, settings: ChapterSettings) -> dict[str, Any]:
     """The settings that differ from their profile's own; a run with any never enters the book."""
     own = _profiles(chapter)[settings.profile]
@@ -101,4 +115,4 @@ def _accepted(chapter: Chapter, name: str) -> str:
         return many + ", ".join(map(str, facts["choices"]))
     low, high = facts.get("low"), facts.get("high")
     bounds = [f">= {low}"] * (low is not None) + [f"<= {high}"] * (high is not None)
-    return " ".join([str(field.type), *bounds])
+    return " ".join([getattr(field.type, "__name__", field.type), *bounds])

@@ -46,6 +46,10 @@ def _sweep(a: argparse.Namespace) -> int:
         raise CompanionError("a parameter is given twice; --seeds sets seed")
     if a.workers is not None and (a.workers < 1 or a.on != "local"):
         raise CompanionError("--workers goes with --on local, and is at least 1")
+    if not grid:
+        raise CompanionError(
+            "a sweep goes over something: give -p NAME V1,V2 or --seeds 0:5; one run is `thesis run`"
+        )
     planned = sweep.plan(house.chapter(a.chapter), a.profile, grid, a.out)
     if a.on == "local":
         width = min(a.workers or executors.cores(), len(planned.points))

@@ -1,4 +1,7 @@
-"""What a data set's files hold: the layouts of an image folder, the hash of the bytes a run would read."""
+"""What a data set's files hold: the layouts of an image folder, the hash of the bytes a run would read.
+
+``path`` is a file or folder; ``optional`` are names of arrays that an archive may lack.
+"""
 
 from __future__ import annotations
 

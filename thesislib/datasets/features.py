@@ -1,4 +1,7 @@
-"""Feature matrices with labels -1 and +1: the data of a finite sum."""
+"""Feature matrices with labels -1 and +1: the data of a finite sum.
+
+``found`` is a data set's place.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 A set is a :class:`Drawing`; :func:`draw` makes it, always the same. All that decides it is in this file:
 code, parameters, and the fonts by their hash. So its hash is the fingerprint of every set in `PRESETS`.
+
+``part`` is ``train`` or ``test``.
 """
 
 from __future__ import annotations

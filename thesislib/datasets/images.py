@@ -1,4 +1,7 @@
-"""Labelled images with a training and a test part, in one shape whatever they come from."""
+"""Labelled images with a training and a test part, in one shape whatever they come from.
+
+``path`` is a file.
+"""
 
 from __future__ import annotations
 

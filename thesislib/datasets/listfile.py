@@ -12,6 +12,8 @@ paths differ.
 >>> images = ListImages(root / "train.txt", root, test_transform("imagenet_lt"))
 >>> images[0][0].shape, images[0][1]
 (torch.Size([3, 224, 224]), 0)
+
+``name`` is a published set's, ``labels`` are those of a list.
 """
 
 from __future__ import annotations

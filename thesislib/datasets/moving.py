@@ -2,6 +2,8 @@
 
 A set is a :class:`Filming`; :func:`film` shoots any clip of it, always the same, and knows where each pixel
 came from. All choices are in this file, so its hash is the fingerprint of every set in `PRESETS`.
+
+``filming`` holds a set's choices, ``part`` is ``train`` or ``test``.
 """
 
 from __future__ import annotations

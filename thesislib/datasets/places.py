@@ -1,4 +1,7 @@
-"""From a name or a path to the file or folder that holds the data set."""
+"""From a name or a path to the file or folder that holds the data set.
+
+``counts`` are numbers of a part's items.
+"""
 
 from __future__ import annotations
 

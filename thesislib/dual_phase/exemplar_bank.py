@@ -3,6 +3,8 @@
 Selection and prototypes take turns (Figure 4.4): with prototypes fixed the nearest images are selected, from
 the selected ones the prototypes are computed anew. What "nearest" looks at is a reconstruction; the rules stand
 side by side in :data:`RULES`.
+
+Rules take ``features``, shape (n, d), the ``members`` of a class among them, the ``size`` wanted and a ``generator``.
 """
 
 from __future__ import annotations
@@ -57,6 +59,12 @@ def exemplar_bank(
     ------
     ValueError
         On an unknown rule, a size below 1, or no images.
+
+    Examples
+    --------
+    >>> features = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9], [0.7, 0.7]])
+    >>> exemplar_bank(features, torch.tensor([0, 0, 1, 1, 1]), size=1).indices.shape
+    torch.Size([2])
     """
     if rule not in RULES:
         raise ValueError(f"rule = {rule!r} is not one of {', '.join(RULES)}")

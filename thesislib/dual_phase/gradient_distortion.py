@@ -26,7 +26,13 @@ images."""
 
 
 def angle(a: Tensor, b: Tensor) -> Tensor:
-    """Degrees between two vectors; NaN if one is zero."""
+    """Degrees between two vectors; NaN if one is zero.
+
+    Parameters
+    ----------
+    a, b : Tensor
+        Flattened gradients of one length.
+    """
     return torch.rad2deg(torch.arccos((a @ b / (a.norm() * b.norm())).clamp(-1, 1)))
 
 
@@ -119,5 +125,11 @@ class GradientAngles:
 
 
 def backbone_parameters(model: torch.nn.Sequential) -> list[Tensor]:
-    """Those of all layers but the last, the classifier."""
+    """Those of all layers but the last, the classifier.
+
+    Parameters
+    ----------
+    model : Sequential
+        Ends in the classifier.
+    """
     return [p for p in model[:-1].parameters() if p.requires_grad]

@@ -1,4 +1,8 @@
-"""Figures 4.4 and 4.5 from live objects: real features, the real bank, the real graph."""
+"""Figures 4.4 and 4.5 from live objects: real features, the real bank, the real graph (thesis, section 4.4.3).
+
+``training`` describes the training of phase I, ``how`` the second phase
+(:class:`~thesislib.dual_phase.method.PhaseTwo`).
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,9 @@ everything else is a reconstruction, and its readings stand side by side in :dat
 >>> g = torch.tensor([[0.96, 0.28], [0.6, 0.8], [0.0, 1.0], [-0.8, 0.6]])
 >>> round(cross_graph_loss(f, g).item(), 6), round(graph_matching_loss(f, g).item(), 6)
 (0.119177, 0.053956)
+
+Losses take ``old`` and ``new`` features of one batch, shape (n, d), and a ``temperature``, positive; ``features``
+are either, ``others`` whether an image is left out of its own neighbours.
 """
 
 from __future__ import annotations

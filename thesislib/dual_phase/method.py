@@ -120,7 +120,14 @@ def phase_one(
 
 
 def head_images(data: tuple[Tensor, Tensor], head: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """The images of head classes, with labels that count along `head`."""
+    """The images of head classes, with labels that count along `head`.
+
+    Parameters
+    ----------
+    data : (images, labels)
+    head : sequence of int
+        Classes, each named once.
+    """
     images, labels = data
     if not len(head) or len(set(map(int, head))) < len(head):
         raise ValueError(f"head = {list(head)}; expected one class or more, none twice")
@@ -137,6 +144,17 @@ def complete(model: nn.Sequential, head: Sequence[int], classes: int, seed: int)
     """The model of phase I with new rows for the tail classes: :math:`[W_H; W_T]`, in the order of the classes.
 
     New rows are PyTorch's own fresh ones. The features are shared with the given model, not copied.
+
+    Parameters
+    ----------
+    model : Sequential
+        On head classes.
+    head : sequence of int
+        Class of each of its logits.
+    classes : int
+        All of them.
+    seed : int
+        Of the new rows.
     """
     known = model[-1]
     device = known.weight.device
@@ -163,6 +181,14 @@ def select_bank(
     ----------
     model : Sequential
         Of phase I.
+    train : (images, labels)
+        Of all classes.
+    head : sequence of int
+    size : int
+        Exemplars of a class.
+    rule : str
+        A key of :data:`thesislib.dual_phase.exemplar_bank.RULES`.
+    seed : int
     **options
         Of :func:`thesislib.prediction.predict`.
     """

@@ -1,4 +1,8 @@
-"""Which training and which finish a method is, on a data set of this run."""
+"""Which training and which finish a method is, on a data set of this run (thesis, section 4.5.1).
+
+``settings`` are those of the run, ``dataset`` is one of its sets, ``seed`` an inner seed; ``how`` are options of
+:func:`case`.
+"""
 
 from __future__ import annotations
 

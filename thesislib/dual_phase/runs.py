@@ -2,6 +2,10 @@
 
 A training's weights and its measurements are kept apart: whoever has the measurements needs no weights, and no
 GPU if they were made on one.
+
+Thesis, section 4.5.1.
+
+``training`` describes a training, ``dataset`` is the name or path of its data, ``device`` where it was made.
 """
 
 from __future__ import annotations

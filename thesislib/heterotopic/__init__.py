@@ -1,4 +1,4 @@
-"""Chapter 5: heterotopic ensembling of self-supervision for long-tailed recognition.
+"""Chapter 5: heterotopic ensembling of self-supervision for long-tailed recognition (thesis, section 5.3).
 
 Self-supervision finds in rare classes' images what labels alone do not ask for. Ensembled naively, in the space
 of the classifier, the two tasks get in each other's way; so self-supervision is ensembled in two places:

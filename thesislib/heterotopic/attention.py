@@ -1,4 +1,7 @@
-"""Which pixels a feature depends on, so that "looks at other parts of the image" can be measured (figure 5.1)."""
+"""Which pixels a feature depends on, so that "looks at other parts of the image" can be measured (figure 5.1).
+
+Thesis, section 5.1.
+"""
 
 from __future__ import annotations
 

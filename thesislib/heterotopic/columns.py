@@ -1,4 +1,8 @@
-"""What the chapter's experiments are on each data set: network, recipes, views and weights."""
+"""What the chapter's experiments are on each data set: network, recipes, views and weights (thesis, section 5.4).
+
+``stands_for`` is the thesis's data set; ``queue`` and ``lam`` are a column's number of keys and weight of
+self-supervision.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,9 @@
-"""The experiments behind chapter 5's figures and tables: settings in, tidy frames out.
+"""The experiments behind chapter 5's figures and tables: settings in, tidy frames out (thesis, section 5.4).
 
 Accuracies are in percent, means over the test images' classes. ``made on`` says where a training was made.
+
+Every experiment takes the run's ``settings`` (:class:`~thesislib.heterotopic.settings.Settings`) and returns a
+frame with the key columns of :func:`~thesislib.heterotopic.settings.grids`.
 """
 
 from __future__ import annotations

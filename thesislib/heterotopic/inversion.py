@@ -5,6 +5,8 @@ a generator G, fed with fixed noise, are fitted so that the features of its outp
 ``min_w || phi(G_w(noise)) - phi(x) ||^2``. No image but x is involved: what the feature does not tell, the
 generator's structure fills in. The thesis shows it for pooled features of a classifier and of self-supervision,
 and for the latter after its MLP (figure 5.1).
+
+Thesis, section 5.3.2.
 """
 
 from __future__ import annotations
@@ -140,7 +142,13 @@ def invert(
 
 
 def psnr(found: Tensor, image: Tensor) -> float:
-    """Peak signal-to-noise ratio of two images in [0, 1], in dB."""
+    """Peak signal-to-noise ratio of two images in [0, 1], in dB.
+
+    Parameters
+    ----------
+    found, image : Tensor
+        In [0, 1], of one shape.
+    """
     return float(-10 * torch.log10((found - image).square().mean()))
 
 

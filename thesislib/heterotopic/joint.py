@@ -1,4 +1,7 @@
-"""The joint training: two views of a batch, the joint loss, and a watch over the representation."""
+"""The joint training: two views of a batch, the joint loss, and a watch over the representation.
+
+Thesis, section 5.3.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""What figures of the framework are made of: Filters layer by layer, and who is moved by which loss."""
+"""What figures of the framework are made of: Filters layer by layer, and who is moved by which loss.
+
+Thesis, section 5.3.
+
+``preset`` names a Filter, ``stage`` the last stage it is made after.
+"""
 
 from __future__ import annotations
 

@@ -37,6 +37,10 @@ def negative_cosine(predicted: Tensor, target: Tensor) -> Tensor:
     """SimSiam's loss of one direction, the target held fixed: ``-cos(p, stopgrad(z))``.
 
     Chen and He, CVPR 2021, eq. 1. Shapes (n, dim), rows of any length but 0; from -1 to 1.
+
+    Parameters
+    ----------
+    predicted, target : Tensor, shape (n, d)
     """
     return -F.cosine_similarity(predicted, target.detach(), dim=1).mean()
 

@@ -1,4 +1,7 @@
-"""MoCo's two memories: a slow copy of the encoder and a queue of its keys (He et al., CVPR 2020)."""
+"""MoCo's two memories: a slow copy of the encoder and a queue of its keys (He et al., CVPR 2020).
+
+Thesis, section 5.3.3.
+"""
 
 from __future__ import annotations
 

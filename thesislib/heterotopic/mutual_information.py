@@ -118,6 +118,13 @@ def make_bound(name: str, channels: int, dim: int) -> nn.Module:
     ------
     ValueError
         If it is unknown, with the known ones.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`BOUNDS`.
+    channels, dim : int
+        Of the generic and the specific feature.
     """
     if name not in BOUNDS:
         raise ValueError(f"bound = {name!r} is not one of {', '.join(BOUNDS)}")

@@ -1,4 +1,7 @@
-"""What classification and self-supervision see of the same images (thesis, section 5.1 and figure 5.1)."""
+"""What classification and self-supervision see of the same images (thesis, section 5.1 and figure 5.1).
+
+``text`` is what a frame's cell holds.
+"""
 
 from __future__ import annotations
 

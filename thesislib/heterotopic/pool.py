@@ -1,4 +1,10 @@
-"""From a chapter's settings to its trainings: what each method's name means, and what it scored."""
+"""From a chapter's settings to its trainings: what each method's name means, and what it scored.
+
+Thesis, section 5.4.
+
+``settings`` are those of the run, ``dataset`` is one of its sets, ``seed`` an inner seed, ``changes`` are fields of the
+training, ``by_class`` accuracies of the classes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Features on a plane, and numbers by which a picture of them can be judged (thesis, figure 5.6)."""
+"""Features on a plane, and numbers by which a picture of them can be judged (thesis, figure 5.6).
+
+Thesis, section 5.4.2.
+"""
 
 from __future__ import annotations
 

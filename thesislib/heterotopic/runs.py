@@ -2,6 +2,11 @@
 
 Weights and measurements are kept apart: whoever has the measurements needs no weights, and no GPU if they were
 made on one.
+
+Thesis, section 5.4.
+
+``dataset`` is a set's name or path and ``training`` describes a training on it; ``model`` is a network, ``size``
+the side of its images, ``labels`` are classes of images.
 """
 
 from __future__ import annotations

@@ -49,7 +49,12 @@ class Branch(nn.Module):
         self.trunk, self.filter, self.mlp = trunk, filter, mlp
 
     def project(self, maps: Tensor) -> Tensor:
-        """From the shared map on."""
+        """From the shared map on.
+
+        Parameters
+        ----------
+        maps : Tensor, shape (n, channels, height, width)
+        """
         return self.mlp(self.filter(maps).mean((-2, -1)))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -65,7 +70,12 @@ class Branch(nn.Module):
 
 @contextlib.contextmanager
 def held_statistics(module: nn.Module) -> Iterator[None]:
-    """Batch normalisation by the batch's statistics that leaves the running ones alone."""
+    """Batch normalisation by the batch's statistics that leaves the running ones alone.
+
+    Parameters
+    ----------
+    module : Module
+    """
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
     tracking = [m.track_running_stats for m in norms]
     for m in norms:
@@ -198,6 +208,11 @@ def method_named(name: str) -> type[nn.Module]:
     ------
     ValueError
         If it is unknown, with the known ones.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`METHODS`.
     """
     if name not in METHODS:
         raise ValueError(f"ssl = {name!r} is not one of {', '.join(METHODS)}")

@@ -1,4 +1,7 @@
-"""Settings of chapter 5 and its three profiles."""
+"""Settings of chapter 5 and its three profiles (thesis, section 5.4).
+
+Below, ``dataset`` is one of a run's data sets, ``ssl`` a self-supervised method, ``settings`` are those of the run.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 MoCo v2's augmentation, in few tensor operations. Two simplifications: the colour changes of an image make one
 affine map of its pixels, clipped once at the end in place of after each change; hue turns about the grey axis,
 which is the linear form of a shift of HSV's hue.
+
+Thesis, section 5.3.3.
 """
 
 from __future__ import annotations

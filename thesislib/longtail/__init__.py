@@ -10,6 +10,8 @@ arguments of :func:`thesislib.training.fit`. The classifiers (:func:`crt`, :func
 >>> {name: group.tolist() for name, group in shot_groups(counts).items()}
 {'Many': [True, False, False], 'Medium': [False, True, False], 'Few': [False, False, True]}
 >>> loss = balanced_softmax_loss(torch.zeros(2, 3), torch.tensor([0, 2]), log_prior(counts))
+
+Thesis, sections 4.5.1 and 5.4.1.
 """
 
 from thesislib.longtail.balanced_softmax import adjusted_logits, balanced_softmax_loss, log_prior

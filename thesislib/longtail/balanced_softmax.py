@@ -1,4 +1,4 @@
-"""Balanced softmax (Ren et al. 2020) and logit adjustment (Menon et al. 2021)."""
+"""Balanced softmax (Ren et al. 2020) and logit adjustment (Menon et al. 2021) (thesis, section 4.5.2)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ def log_prior(counts: Sequence[int], device: str | torch.device | None = None) -
     ------
     ValueError
         If a class has no image.
+
+    Parameters
+    ----------
+    counts : sequence of int, shape (classes,)
+        Training images of each class.
+    device : device, optional
     """
     n = torch.as_tensor(counts, dtype=torch.double)
     if n.min() < 1:
@@ -40,5 +46,23 @@ def balanced_softmax_loss(logits: Tensor, labels: Tensor, prior: Tensor, tau: fl
 
 
 def adjusted_logits(logits: Tensor, prior: Tensor, tau: float = 1.0) -> Tensor:
-    r"""Post-hoc logit adjustment of a model trained by cross-entropy: :math:`z - \tau \log \pi`."""
+    r"""Post-hoc logit adjustment of a model trained by cross-entropy: :math:`z - \tau \log \pi`.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (n, classes)
+    prior : Tensor, shape (classes,)
+        As :func:`log_prior` gives it.
+    tau : float
+
+    Returns
+    -------
+    Tensor, shape (n, classes)
+
+    Examples
+    --------
+    >>> prior = log_prior([90, 10])
+    >>> adjusted_logits(torch.tensor([[1.0, 0.0]]), prior).argmax(1)
+    tensor([1])
+    """
     return logits - tau * prior.to(logits)

@@ -1,4 +1,4 @@
-"""Class-balanced re-weighting (Cui et al. 2019)."""
+"""Class-balanced re-weighting (Cui et al. 2019) (thesis, section 4.5.2)."""
 
 from __future__ import annotations
 
@@ -37,5 +37,13 @@ def class_balanced_weights(counts: Sequence[int], beta: float = 0.9999) -> Tenso
 
 
 def class_balanced_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Weighted cross-entropy, divided by the weights of the batch as the released code (LDAM-DRW) does."""
+    """Weighted cross-entropy, divided by the weights of the batch as the released code (LDAM-DRW) does.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (n, classes)
+    labels : Tensor of int64, shape (n,)
+    weights : Tensor, shape (classes,)
+        As :func:`class_balanced_weights` gives them.
+    """
     return F.cross_entropy(logits, labels, weight=weights.to(logits))

@@ -1,4 +1,4 @@
-"""The cosine classifier, which sees directions only."""
+"""The cosine classifier, which sees directions only (thesis, section 4.5.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classifier re-training on frozen features: cRT (Kang et al. 2020)."""
+"""Classifier re-training on frozen features: cRT (Kang et al. 2020) (thesis, section 4.5.2)."""
 
 from __future__ import annotations
 

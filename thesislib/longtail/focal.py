@@ -1,4 +1,4 @@
-"""Focal loss (Lin et al. 2017)."""
+"""Focal loss (Lin et al. 2017) (thesis, section 4.5.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features that stay as they are while a classifier is trained on them."""
+"""Features that stay as they are while a classifier is trained on them (thesis, section 4.4.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Label-distribution-aware margins with deferred re-weighting: LDAM-DRW (Cao et al. 2019)."""
+"""Label-distribution-aware margins with deferred re-weighting: LDAM-DRW (Cao et al. 2019) (thesis, section 4.5.2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from thesislib.longtail.class_balanced import class_balanced_weights
 
 
 def ldam_margins(counts: Sequence[int], largest: float = 0.5) -> Tensor:
-    r"""Margins :math:`\Delta_c \propto n_c^{-1/4}`, the rarest class's being `largest`; shape (classes,)."""
+    r"""Margins :math:`\Delta_c \propto n_c^{-1/4}`, the rarest class's being `largest`; shape (classes,).
+
+    Parameters
+    ----------
+    counts : sequence of int, shape (classes,)
+        Training images of each class.
+    largest : float
+    """
     n = torch.as_tensor(counts, dtype=torch.double)
     if n.min() < 1:
         raise ValueError(f"class {int(n.argmin())} has no training image; its margin would be infinite")

@@ -1,4 +1,4 @@
-"""Nearest class mean (Kang et al. 2020)."""
+"""Nearest class mean (Kang et al. 2020) (thesis, section 4.5.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images an epoch consists of: the ``sampler`` of :func:`thesislib.training.fit`."""
+"""Which images an epoch consists of: the ``sampler`` of :func:`thesislib.training.fit` (thesis, section 4.5.1)."""
 
 from __future__ import annotations
 

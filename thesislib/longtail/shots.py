@@ -1,4 +1,7 @@
-"""Many-, medium- and few-shot classes: the groups by which long-tailed results are read."""
+"""Many-, medium- and few-shot classes: the groups by which long-tailed results are read.
+
+Thesis, sections 4.5.1 and 5.4.1.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +49,20 @@ def head_classes(counts: Sequence[int], more_than: float) -> np.ndarray:
     ------
     ValueError
         If none has.
+
+    Parameters
+    ----------
+    counts : sequence of int, shape (classes,)
+    more_than : float
+
+    Returns
+    -------
+    array of int64
+
+    Examples
+    --------
+    >>> head_classes([5, 300, 120, 120], more_than=100).tolist()
+    [1, 2, 3]
     """
     n = np.asarray(counts)
     order = np.lexsort((np.arange(len(n)), -n))

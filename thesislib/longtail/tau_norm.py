@@ -1,4 +1,7 @@
-"""Classifiers whose weights are brought towards one length: tau-normalisation (Kang et al. 2020)."""
+"""Classifiers whose weights are brought towards one length: tau-normalisation (Kang et al. 2020).
+
+Thesis, section 4.5.2.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Random views of a batch in one gather: the ``augment`` of :func:`thesislib.training.fit` on an accelerator."""
+"""Random views of a batch in one gather: the ``augment`` of :func:`thesislib.training.fit` on an accelerator.
+
+Thesis, section 4.5.1.
+"""
 
 from __future__ import annotations
 

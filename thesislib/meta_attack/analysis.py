@@ -1,4 +1,7 @@
-"""Gradient maps against the truth: what the black box hides and an analysis may look at (section 2.4.4)."""
+"""Gradient maps against the truth: what the black box hides and an analysis may look at (section 2.4.4).
+
+A ``case`` (:class:`~thesislib.meta_attack.runs.Case`) is the attack looked at, ``numbers`` are images of its data set.
+"""
 
 from __future__ import annotations
 

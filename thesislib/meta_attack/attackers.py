@@ -1,4 +1,7 @@
-"""Trained meta attackers of a column, kept on disk (thesis, sections 2.3.2 and 2.4.5)."""
+"""Trained meta attackers of a column, kept on disk (thesis, sections 2.3.2 and 2.4.5).
+
+``dataset`` is a column's, ``learning`` how it is trained, ``kind`` what from, ``seed`` its root, ``device`` where.
+"""
 
 from __future__ import annotations
 

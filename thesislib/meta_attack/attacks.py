@@ -1,4 +1,4 @@
-"""The methods of the comparison by the names the tables give them."""
+"""The methods of the comparison by the names the tables give them (thesis, section 2.4.1)."""
 
 from __future__ import annotations
 
@@ -34,6 +34,15 @@ def thesis_queries(method: str, steps: int, queries: int, options: Mapping[str, 
 
     Meta attack: ``floor((s - 1) / m) * q * sides + s``; ZOO: ``2 q s``. The others' formulas are not known, so
     theirs is the exact count.
+
+    Parameters
+    ----------
+    method : str
+        A key of :data:`ATTACKS`.
+    steps, queries : int
+        Made, and counted, of one image.
+    options : mapping
+        Fields of the attack, as far as they are not its own.
     """
     attack = ATTACKS[method]
     if attack is MetaAttack:

@@ -74,6 +74,11 @@ class AutoEncoder(nn.Module):
 
         The answer to zero is subtracted, so that an attack starts from the clean image; the biases of a
         trained decoder would otherwise lay a pattern over it.
+
+        Parameters
+        ----------
+        latent : Tensor
+            In the small space.
         """
         return self.decoder(latent) - self.decoder(torch.zeros_like(latent[:1]))
 

@@ -83,7 +83,16 @@ class Bandits:
         return run.result()
 
     def improved(self, run: Attempt, guess: Tensor, current: Tensor, live: Tensor) -> Tensor:
-        """The guess of the gradient after two probes; both of shape (len(live), channels, tile, tile)."""
+        """The guess of the gradient after two probes; both of shape (len(live), channels, tile, tile).
+
+        Parameters
+        ----------
+        run : Attempt
+        guess : Tensor, shape (len(live), channels, tile, tile)
+        current : Tensor
+            The images of `live` as they are now.
+        live : Tensor of int64
+        """
         change = self.exploration * run.streams.normal(live, guess.shape[1:]) / guess[0].numel() ** 0.5
         probes = [
             (current + self.fd_eta * self._unit(self._enlarged(q, current))).clamp(0, 1)

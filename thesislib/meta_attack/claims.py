@@ -1,7 +1,10 @@
-"""What the thesis says of chapter 2's figures and tables, as tests of their frames.
+"""What the thesis says of chapter 2's figures and tables, as tests of their frames (thesis, section 2.4).
 
 Every comparison is paired over images. An image that a method did not fool is charged what it spent on it, which
 understates its cost where the cap bit; that favours whoever fails more often.
+
+Functions take a method's ``rows``, or those of a ``first`` and a ``second`` or ``rival`` method; ``label`` names
+the comparison.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The trained decoder of AutoZOOM on a column's images, kept on disk."""
+"""The trained decoder of AutoZOOM on a column's images, kept on disk (thesis, section 2.4.1).
+
+``dataset`` is a column's, ``size`` the side of the latent grid, ``seed`` the training's, ``device`` where it is made.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a column of the tables is made of: plain values, so that they can key a cache."""
+"""What a column of the tables is made of: plain values, so that they can key a cache (thesis, section 2.4.1)."""
 
 from __future__ import annotations
 

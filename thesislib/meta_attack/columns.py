@@ -2,6 +2,10 @@
 
 Sizes are the thesis's where the data are the thesis's own; ``REDUCED`` has what two cores can train and query
 in hours on the same data, and small networks for the small pictures that stand in on a laptop.
+
+Thesis, section 2.4.1.
+
+``dataset`` is a name or a path of a user's own images; ``reduced`` takes what two cores can do on the thesis's data.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""The experiments behind chapter 2's figures and tables: settings in, tidy frames out."""
+"""The experiments behind chapter 2's figures and tables: settings in, tidy frames out (thesis, section 2.4).
+
+Every experiment takes the run's ``settings`` (:class:`~thesislib.meta_attack.settings.Settings`) and returns a
+frame with the key columns of :func:`~thesislib.meta_attack.settings.grids`. A ``dataset`` is the name or path of
+one, a ``goal`` ``untargeted`` or ``targeted``, ``changes`` are fields of the case, ``text`` is packed pixels.
+"""
 
 from __future__ import annotations
 

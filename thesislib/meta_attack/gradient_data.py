@@ -20,6 +20,8 @@ def white_box(model: nn.Module, images: Tensor, goal: Goal, *, chunk: int = 64) 
     images : Tensor, shape (n, channels, height, width)
     goal : Goal
         For n images; the thesis trains on untargeted ones.
+    chunk : int
+        Images at once.
 
     Returns
     -------

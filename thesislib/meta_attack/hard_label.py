@@ -1,4 +1,4 @@
-"""What attacks share that see nothing of an answer but the class."""
+"""What attacks share that see nothing of an answer but the class (thesis, section 2.4.1)."""
 
 from __future__ import annotations
 
@@ -196,12 +196,22 @@ def bisect(
 
 
 def along(clean: Tensor, direction: Tensor, distance: Tensor) -> Tensor:
-    """Images at a distance along directions, clipped to [0, 1]."""
+    """Images at a distance along directions, clipped to [0, 1].
+
+    Parameters
+    ----------
+    clean, direction : Tensor, shape (n, ...)
+    """
     return (clean + shaped(distance, clean) * direction).clamp(0, 1)
 
 
 def shaped(values: Tensor, like: Tensor) -> Tensor:
-    """Numbers, one for each of the first axes of `like`, so that they multiply it."""
+    """Numbers, one for each of the first axes of `like`, so that they multiply it.
+
+    Parameters
+    ----------
+    values : Tensor, shape (n,)
+    """
     return values.to(like.dtype).view(*values.shape, *[1] * (like.ndim - values.ndim))
 
 

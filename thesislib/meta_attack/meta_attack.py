@@ -49,6 +49,15 @@ class MetaAttack:
         Images whose meta attackers are run as one network: a matter of speed (1 is best for the wide ones).
     watch : callable, optional
         Called as ``watch(step, rows, images, maps)`` with every gradient map that is followed, for analysis.
+
+    Examples
+    --------
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(400, 3))
+    >>> images = torch.rand(2, 1, 20, 20, generator=torch.Generator().manual_seed(0))
+    >>> attack = MetaAttack(MetaAttacker(1, 20, width=0.125), q=8, max_steps=3)  # untrained here
+    >>> result = attack(Victim(model, budget=100), images, Goal(model(images).argmax(1)))
+    >>> list(result.to_frame())
+    ['image', 'success', 'skipped', 'l2', 'linf', 'queries', 'steps', 'predicted']
     """
 
     attacker: MetaAttacker

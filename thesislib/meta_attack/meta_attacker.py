@@ -1,4 +1,7 @@
-"""The meta attacker: a convolutional auto-encoder from images to gradient maps (thesis, Table 2.1)."""
+"""The meta attacker: a convolutional auto-encoder from images to gradient maps (thesis, Table 2.1).
+
+Thesis, section 2.3.2.
+"""
 
 from __future__ import annotations
 

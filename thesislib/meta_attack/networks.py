@@ -1,4 +1,7 @@
-"""Images and trained networks of a column, kept on disk: what every run of the chapter starts from."""
+"""Images and trained networks of a column, kept on disk: what every run of the chapter starts from.
+
+Thesis, section 2.4.1.
+"""
 
 from __future__ import annotations
 

@@ -123,7 +123,16 @@ def vanilla(
 
 
 def adapt(attacker: MetaAttacker, images: Tensor, maps: Tensor, steps: int, lr: float) -> MetaAttacker:
-    """A copy of the meta attacker after some steps of Adam on one batch (Reptile's inner loop)."""
+    """A copy of the meta attacker after some steps of Adam on one batch (Reptile's inner loop).
+
+    Parameters
+    ----------
+    attacker : MetaAttacker
+        Not modified.
+    images, maps : Tensor, shape (n, channels, size, size)
+    steps, lr : int, float
+        Adam's.
+    """
     adapted = copy.deepcopy(attacker).train()
     adam = torch.optim.Adam(adapted.parameters(), lr=lr, fused=True)
     for _ in range(steps):
@@ -145,7 +154,14 @@ def step_towards(attacker: MetaAttacker, adapted: Sequence[MetaAttacker], rate: 
 
 
 def error_of(attacker: MetaAttacker, images: Tensor, maps: Tensor, *, chunk: int = 25) -> float:
-    """Mean squared error over all pixels, normalised by statistics of `chunk` images at a time."""
+    """Mean squared error over all pixels, normalised by statistics of `chunk` images at a time.
+
+    Parameters
+    ----------
+    attacker : MetaAttacker
+    images, maps : Tensor, shape (n, channels, size, size)
+    chunk : int
+    """
     attacker = copy.deepcopy(attacker).train(attacker.statistics == "batch")
     with torch.no_grad():
         parts = zip(images.split(chunk), maps.split(chunk), strict=True)

@@ -2,6 +2,10 @@
 
 The attacks' own files do not join the key of every run here, but only that of the runs they made: their hash is
 an argument. So an edit of one attack leaves the others' runs in place.
+
+Thesis, section 2.4.
+
+``held_out`` takes the images that settings are searched on, and never the reported ones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Settings of chapter 2 and its three profiles."""
+"""Settings of chapter 2 and its three profiles (thesis, section 2.4.1).
+
+Below, ``dataset`` is one of a run's data sets, ``method`` a name of the tables, ``goal`` ``untargeted`` or
+``targeted``, ``settings`` those of the run.
+"""
 
 from __future__ import annotations
 

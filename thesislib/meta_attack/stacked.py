@@ -1,4 +1,4 @@
-"""Many copies of a meta attacker, one an image, run side by side as one grouped network."""
+"""Many copies of a meta attacker, one an image, run side by side as one grouped network (thesis, section 2.3.3)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ class StackedAttackers:
     ) -> None:
         """Fit each copy's map to `wanted` at the pixels `index`, both of shape (k, q), by Adam.
 
-        The loss of a copy is the mean squared error over its q pixels; moments start afresh.
+        The loss of a copy is the mean squared error over its q pixels; moments start afresh. `rows` says whose
+        copy an image has; `steps` and `lr` are Adam's.
         """
         split = [t.split(self.together) for t in (images, rows, index, wanted)]
         for x, r, i, g in zip(*split, strict=True):

@@ -35,6 +35,15 @@ class ZOO:
     max_steps : int
     variable : {"pixels", "tanh"}
         Where the perturbation lives: pixels for MNIST, tanh for colour images.
+
+    Examples
+    --------
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+    >>> images = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    >>> goal = Goal(model(images).argmax(1))
+    >>> result = ZOO(q=4, lr=0.1, max_steps=5)(Victim(model, budget=100), images, goal)
+    >>> bool((result.queries <= 1 + 5 * 9).all())
+    True
     """
 
     lr: float = 0.01

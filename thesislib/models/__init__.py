@@ -4,6 +4,8 @@
 >>> victim = make_model("Net4", classes=10, channels=1, size=28)
 >>> sum(p.numel() for p in victim.parameters())
 281290
+
+Thesis, sections 2.4.1, 3.4.1 and 4.5.1.
 """
 
 from __future__ import annotations

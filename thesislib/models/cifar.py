@@ -7,6 +7,12 @@ Other sizes from 8 pixels on follow the same rules, which each function states; 
 ``ValueError``.
 
 All but the last layer, ``model[:-1]``, makes the features. Initial weights are PyTorch's own defaults.
+
+Thesis, section 2.4.1.
+
+All take the number of ``classes``, ``channels`` of the images and their side ``size`` in pixels, and a ``width``,
+multiplier of channels; ``blocks`` are those of each stage, ``depth`` counts layers, ``kernel`` is a side, ``bias``
+a flag.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Arithmetic of layers that the networks share."""
+"""Arithmetic of layers that the networks share.
+
+``name`` is the network's, for the error; ``channels`` and ``size`` are the images'.
+
+Thesis, section 2.4.1.
+"""
 
 from __future__ import annotations
 

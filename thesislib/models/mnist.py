@@ -12,6 +12,8 @@ code it stays on in Net5 and Net6, so that these answer at random when attacked.
 
 Layers as in the released code; Net2 to Net5 are models A to D of Tramèr et al. (2018), Net6 is that of
 Carlini and Wagner (2017).
+
+Thesis, section 2.4.1.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from thesislib.models.layers import made_of, widths
 
 
 def LeNet5(classes: int = 10, channels: int = 1, size: int = 28, width: float = 1.0) -> nn.Sequential:
+    """LeNet-5 with ReLU and maximum pooling; a source model."""
     a, b, c, d = widths(width, 6, 16, 120, 84)
     body = (
         *(nn.Conv2d(channels, a, 5), nn.ReLU(), nn.MaxPool2d(2)),
@@ -32,6 +35,7 @@ def LeNet5(classes: int = 10, channels: int = 1, size: int = 28, width: float = 
 
 
 def Net1(classes: int = 10, channels: int = 1, size: int = 28, width: float = 1.0) -> nn.Sequential:
+    """Two convolutions with pooling, one hidden layer; a source model."""
     a, b, c = widths(width, 20, 50, 500)
     body = (
         *(nn.Conv2d(channels, a, 5), nn.ReLU(), nn.MaxPool2d(2)),
@@ -42,6 +46,7 @@ def Net1(classes: int = 10, channels: int = 1, size: int = 28, width: float = 1.
 
 
 def Net2(classes: int = 10, channels: int = 1, size: int = 28, width: float = 1.0) -> nn.Sequential:
+    """Two convolutions without pooling, dropout; a source model."""
     a, b, c = widths(width, 64, 64, 128)
     body = (
         nn.Conv2d(channels, a, 5),
@@ -56,6 +61,7 @@ def Net2(classes: int = 10, channels: int = 1, size: int = 28, width: float = 1.
 
 
 def Net3(classes: int = 10, channels: int = 1, size: int = 28, width: float = 1.0) -> nn.Sequential:
+    """Three wide convolutions between dropouts; a source model."""
     a, b, c = widths(width, 64, 128, 128)
     body = (
         nn.Dropout(0.2),
@@ -69,6 +75,7 @@ def Net3(classes: int = 10, channels: int = 1, size: int = 28, width: float = 1.
 
 
 def Net4(classes: int = 10, channels: int = 1, size: int = 28, width: float = 1.0) -> nn.Sequential:
+    """The victim."""
     a, b, c = widths(width, 128, 64, 128)
     body = (
         *(nn.Conv2d(channels, a, 3), nn.Tanh(), nn.MaxPool2d(2)),
@@ -79,6 +86,7 @@ def Net4(classes: int = 10, channels: int = 1, size: int = 28, width: float = 1.
 
 
 def Net5(classes: int = 10, channels: int = 1, size: int = 28, width: float = 1.0) -> nn.Sequential:
+    """A source model."""
     (a,) = widths(width, 300)
     layers: list[nn.Module] = [nn.Flatten()]
     (n,) = made_of("Net5", layers, channels, size)
@@ -89,6 +97,7 @@ def Net5(classes: int = 10, channels: int = 1, size: int = 28, width: float = 1.
 
 
 def Net6(classes: int = 10, channels: int = 1, size: int = 28, width: float = 1.0) -> nn.Sequential:
+    """The network of Carlini and Wagner; a source model."""
     a, b, c = widths(width, 32, 64, 200)
     body = (
         *(nn.Conv2d(channels, a, 3), nn.ReLU(), nn.Conv2d(a, a, 3), nn.ReLU(), nn.MaxPool2d(2)),

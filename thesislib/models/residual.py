@@ -6,6 +6,10 @@ Every function makes a network from images in [0, 1], shape (n, channels, size, 
 >>> model = ResNet32(classes=100)
 >>> sum(p.numel() for p in model.parameters()), model[-1].in_features
 (470004, 64)
+
+Thesis, sections 4.5.1 and 5.4.1.
+
+All take the number of ``classes`` and ``channels`` of the images; ``block`` is torchvision's.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ one block a stage, fewer channels and strides for clips of 8 frames and 32 pixel
 Layouts: I3D as in GluonCV's ``i3d_resnet50_v1`` (inflated convolutions of Carreau and Zisserman 2017 on the
 ResNet of He et al. 2016), TSN2D as in its ``resnet50_v1b`` models (Wang et al. 2016). Parameter names are
 torchvision's, so that its ResNet-50 weights load into :class:`ResNet`, and inflate into :class:`I3D`.
+
+Thesis, section 3.4.1.
 """
 
 from __future__ import annotations
@@ -112,7 +114,13 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def features(self, x: Tensor) -> Tensor:
-        """Pooled features, shape (n, width of the last stage); input already normalised."""
+        """Pooled features, shape (n, width of the last stage); input already normalised.
+
+        Parameters
+        ----------
+        x : Tensor
+            Images, or clips.
+        """
         x = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x)))))
         if self.dims == 3 and x.shape[2] > 1:
             x = nn.functional.max_pool3d(x, (2, 1, 1))

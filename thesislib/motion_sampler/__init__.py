@@ -13,4 +13,6 @@ called as the attacks of :mod:`thesislib.blackbox` are; its rivals are in ``nes.
 >>> result = MESampler(maps, max_steps=5)(Victim(model), clips, Goal(model(clips).argmax(1)))
 >>> bool((result.linf <= 0.03 + 1e-6).all())
 True
+
+Thesis, section 3.3.
 """

@@ -99,7 +99,15 @@ class EBandits:
         return run.result()
 
     def improved(self, run: Attempt, current: Tensor, prior: Tensor, live: Tensor) -> Tensor:
-        """The prior after two queries, shape (len(live), channels, 1 or frames, tile, tile)."""
+        """The prior after two queries, shape (len(live), channels, 1 or frames, tile, tile).
+
+        Parameters
+        ----------
+        run : Attempt
+        current, prior : Tensor
+            Clips and priors of `live`.
+        live : Tensor of int64
+        """
         length = query_length(self.eps, current)
         change = self.exploration * run.streams.normal(live, prior.shape[1:]) / prior[0].numel() ** 0.5
         large = (self._enlarged(part, current) for part in (prior, change))

@@ -1,7 +1,9 @@
-"""What the thesis says of chapter 3's figures and tables, as tests of their frames.
+"""What the thesis says of chapter 3's figures and tables, as tests of their frames (thesis, section 3.4).
 
 Comparisons are paired over clips: the same clips of the same victim on both sides. A clip that a method did not fool
 is charged the whole budget, which understates what it would have cost; that favours whoever fails more often.
+
+Functions take ``rows`` of a frame, the names of methods (``ours``), the column ``of`` which they are, and a ``label``.
 """
 
 from __future__ import annotations

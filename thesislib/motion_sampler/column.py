@@ -1,4 +1,7 @@
-"""What a column of the tables is made of: plain values, so that they can key a cache."""
+"""What a column of the tables is made of: plain values, so that they can key a cache (thesis, section 3.4.1).
+
+``model`` is a victim's name.
+"""
 
 from __future__ import annotations
 

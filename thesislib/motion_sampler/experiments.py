@@ -1,6 +1,9 @@
-"""The experiments behind chapter 3's figures and tables: settings in, tidy frames out.
+"""The experiments behind chapter 3's figures and tables: settings in, tidy frames out (thesis, section 3.4).
 
 Those whose frames hold pictures are in :mod:`thesislib.motion_sampler.gallery`.
+
+Every experiment takes the run's ``settings`` (:class:`~thesislib.motion_sampler.settings.Settings`) and returns a frame
+with the key columns of :func:`~thesislib.motion_sampler.settings.grids`.
 """
 
 from __future__ import annotations

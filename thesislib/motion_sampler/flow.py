@@ -3,6 +3,8 @@
 The released code has no optical flow. Here flows from frame to frame are chained over the interval that a motion
 vector map covers, so that only the source of motion differs. Flow over the whole interval at once fails where
 things move far.
+
+Thesis, section 3.3.2.
 """
 
 from __future__ import annotations

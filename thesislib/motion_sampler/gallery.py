@@ -1,4 +1,10 @@
-"""Experiments whose frames hold pictures: pipeline, framework, clips that were fooled, clips that were not."""
+"""Experiments whose frames hold pictures: pipeline, framework, clips that were fooled, clips that were not.
+
+Thesis, section 3.4.5.
+
+Every experiment takes the run's ``settings`` (:class:`~thesislib.motion_sampler.settings.Settings`); ``datasets``
+are names of those it looks at, ``values`` an array to be shown.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two maps made without looking at the clip (table 3.4), to see what real motion is worth.
+"""Two maps made without looking at the clip (table 3.4), to see what real motion is worth (thesis, section 3.4.4).
 
 Only their names and a recollection of them are known: values from 0 to about 50, drawn at random or in order.
 """
@@ -11,7 +11,12 @@ TOP = 50  # the largest value
 
 
 def u_sample(n_maps: int, height: int, width: int, top: int = TOP, seed: int = 0) -> np.ndarray:
-    """Whole numbers from 0 to `top`, each as likely; int16, shape (n_maps, height, width, 2)."""
+    """Whole numbers from 0 to `top`, each as likely; int16, shape (n_maps, height, width, 2).
+
+    Parameters
+    ----------
+    seed : int
+    """
     return np.random.default_rng(seed).integers(
         0, top, (n_maps, height, width, 2), dtype=np.int16, endpoint=True
     )

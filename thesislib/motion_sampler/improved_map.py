@@ -2,6 +2,8 @@
 
 The thesis shows that they help and that start and length are chosen for each clip; how they are chosen is not
 known. Here every interval of a few lengths and starts is tried, and those that show most movement are kept.
+
+Thesis, section 3.4.4.
 """
 
 from __future__ import annotations

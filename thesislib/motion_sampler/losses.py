@@ -1,4 +1,7 @@
-"""The losses of Table 3.5, all minimised: log-probabilities and goals to one number a clip."""
+"""The losses of Table 3.5, all minimised: log-probabilities and goals to one number a clip (thesis, section 3.4.4).
+
+``logp`` are log-probabilities, shape (n, classes), ``goal`` is for n clips.
+"""
 
 from __future__ import annotations
 

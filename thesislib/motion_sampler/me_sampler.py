@@ -116,7 +116,16 @@ class MESampler:
         return run.result()
 
     def improved(self, run: Attempt, current: Tensor, prior: Tensor, pattern: Tensor, live: Tensor) -> Tensor:
-        """The prior after two queries along a pattern, both of shape (len(live), channels, 1 or frames, h, w)."""
+        """The prior after two queries along a pattern, both of shape (len(live), channels, 1 or frames, h, w).
+
+        Parameters
+        ----------
+        run : Attempt
+        current : Tensor, shape (len(live), channels, frames, h, w)
+        prior, pattern : Tensor
+        live : Tensor of int64
+            Clips under attack.
+        """
         length = query_length(self.eps, current)
         rise = two_point(run, current, prior, self.delta * pattern, live, length=length)
         slope = (rise / (length * self.delta)).to(prior.dtype).view(-1, 1, 1, 1, 1)

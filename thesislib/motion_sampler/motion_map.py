@@ -140,7 +140,18 @@ def _fetched(origin, boxes, ways):
 
 
 def sampled(maps: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Motion maps at the pixels of a smaller (or larger) frame: the nearest pixel's, displacements as they are."""
+    """Motion maps at the pixels of a smaller (or larger) frame: the nearest pixel's, displacements as they are.
+
+    Parameters
+    ----------
+    maps : array, shape (n_maps, height, width, 2)
+    height, width : int
+        Of the frame that a model sees.
+
+    Returns
+    -------
+    array, shape (n_maps, height, width, 2)
+    """
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(int)
         for new, old in ((height, maps.shape[1]), (width, maps.shape[2]))

@@ -1,4 +1,7 @@
-"""E-NES: natural evolution strategies, extended from images to clips (Ilyas et al. 2018; thesis, section 3.4.2)."""
+"""E-NES: natural evolution strategies, extended from images to clips (Ilyas et al. 2018; thesis, section 3.4.2).
+
+``run`` keeps the attack's books, ``live`` are the numbers of the clips under attack.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +76,14 @@ class ENES:
         return run.result()
 
     def estimate(self, run: Attempt, current: Tensor, live: Tensor) -> Tensor:
-        """Estimate of the gradient at `current`, of its shape, up to scale."""
+        """Estimate of the gradient at `current`, of its shape, up to scale.
+
+        Parameters
+        ----------
+        run : Attempt
+        current : Tensor, shape (len(live), channels, frames, h, w)
+        live : Tensor of int64
+        """
         total = torch.zeros_like(current)
         left = self.samples
         while left:

@@ -1,4 +1,9 @@
-"""The pool of runs: one attack on one victim's clips, each made once, whatever asks for it."""
+"""The pool of runs: one attack on one victim's clips, each made once, whatever asks for it (thesis, section 3.4).
+
+``settings`` are those of the run, ``dataset``, ``model`` (the victim), ``method`` and ``goal`` name a cell of the
+tables, ``kind`` is one of motion map, ``changes`` are fields of the attack; ``values`` are an attack's fields,
+``frame`` and ``kept`` what a run gave.
+"""
 
 from __future__ import annotations
 

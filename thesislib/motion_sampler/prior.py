@@ -1,6 +1,9 @@
 """What the chapter's attacks share: two-point estimates with a latent prior, sign steps inside the bound.
 
-Thesis, sections 3.3.4 and 3.3.5; the estimator is that of Ilyas et al. (2019), per frame.
+Thesis, section 3.3.4; the estimator is that of Ilyas et al. (2019), per frame.
+
+``attack`` is an attack and ``names`` are fields of it; ``states`` are tensors, a row a clip; ``kappa`` is the
+L-infinity bound.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Too few to train or to attack anything with. They are sought under ``THESISLIB_DATA/video`` and known by their
 content, so that frames are shown only of clips whose source permits it; of others only the motion is.
+
+Thesis, section 3.3.2.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Motion maps of all test clips of a data set, computed once."""
+"""Motion maps of all test clips of a data set, computed once (thesis, section 3.3.2)."""
 
 from __future__ import annotations
 

@@ -2,6 +2,11 @@
 
 The attacks' own files do not join the key of every run here, but only that of the runs they made: their hash is
 an argument. So an edit of one attack leaves the others' runs in place.
+
+Thesis, section 3.4.
+
+``dataset`` and ``victim`` name what is attacked, ``ids`` its clips, ``size`` the side of a frame, ``seed`` the root
+of the streams; ``held_out`` takes the clips that settings are searched on, and never the reported ones.
 """
 
 from __future__ import annotations

@@ -129,6 +129,17 @@ class NoiseSampler:
     def draw(self, streams: Streams, live: Tensor, motion: Motion | None, clips: Tensor, step: int) -> Tensor:
         """Patterns of the clips under attack in iteration `step`, from 0.
 
+        Parameters
+        ----------
+        streams : Streams
+            Of the clips' random numbers.
+        live : Tensor of int64
+            Numbers of the clips under attack.
+        motion : Motion, optional
+            Where the sampler reads maps.
+        clips : Tensor, shape (n, channels, frames, height, width)
+        step : int
+
         Returns
         -------
         Tensor, shape (len(live), channels, 1 or frames, height, width)

@@ -1,4 +1,7 @@
-"""V-BAD: directions from an image network, rectified patch by patch (Jiang et al. 2019; thesis, section 3.4.2)."""
+"""V-BAD: directions from an image network, rectified patch by patch (Jiang et al. 2019; thesis, section 3.4.2).
+
+Below, ``run`` keeps the attack's books, ``live`` are the numbers of the clips under attack.
+"""
 
 from __future__ import annotations
 

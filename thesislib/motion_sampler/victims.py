@@ -1,4 +1,10 @@
-"""Clips and trained networks of a data set, kept on disk: what every run of the chapter starts from."""
+"""Clips and trained networks of a data set, kept on disk: what every run of the chapter starts from.
+
+Thesis, section 3.4.1.
+
+``dataset`` is a set's name or path, ``name`` a network's, ``recipe`` and ``seed`` are the training's; ``clips`` are
+uint8 of shape (n, frames, height, width, 3).
+"""
 
 from __future__ import annotations
 

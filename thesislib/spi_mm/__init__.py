@@ -1,4 +1,4 @@
-"""Chapter 6: generalised majorization-minimisation with a path-integrated surrogate (SPI-MM).
+"""Chapter 6: generalised majorization-minimisation with a path-integrated surrogate (SPI-MM) (thesis, section 6.3).
 
 Minimise the mean of many smooth, possibly non-convex components plus a simple, possibly non-smooth term:
 :func:`thesislib.spi_mm.minimise.minimise` runs SPI-MM or a rival on a

@@ -1,4 +1,4 @@
-r"""The rivals of figures 6.2 and 6.3, each with the parameters its own theory prescribes.
+r"""The rivals of figures 6.2 and 6.3, each with the parameters its own theory prescribes (thesis, section 6.4).
 
 Which algorithms the thesis compares is not known; these are the MM-type methods it names in its related work
 and the variance-reduced methods of its time. `step` multiplies each one's theoretical step. :math:`L`,

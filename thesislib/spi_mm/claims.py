@@ -1,4 +1,4 @@
-"""What the thesis says of its figures, as tests of their frames.
+"""What the thesis says of its figures, as tests of their frames (thesis, section 6.4).
 
 Costs are compared at a *level*: an objective value, the same for all methods and seeds of one problem. Two
 are used. The coarse level is a fifth of the initial gap. The fine level is the gap that SPI-MM has at the

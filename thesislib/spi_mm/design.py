@@ -1,4 +1,4 @@
-"""Feature matrices and labels, checked before anything is computed from them."""
+"""Feature matrices and labels, checked before anything is computed from them (thesis, section 6.4)."""
 
 from __future__ import annotations
 

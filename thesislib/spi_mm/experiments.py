@@ -1,4 +1,11 @@
-"""The experiments behind figures 6.1 to 6.3 and the scaling check: settings in, tidy frames out."""
+"""The experiments behind figures 6.1 to 6.3 and the scaling check: settings in, tidy frames out.
+
+Thesis, section 6.4.
+
+Every experiment takes the run's ``settings`` (:class:`~thesislib.spi_mm.settings.Settings`) and returns a frame
+with the key columns of :func:`~thesislib.spi_mm.settings.grids`; a ``dataset`` is a name or path, a ``kind`` a
+problem's description, a ``method`` a name of the figures.
+"""
 
 from __future__ import annotations
 

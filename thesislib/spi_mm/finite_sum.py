@@ -133,11 +133,21 @@ class LinearSum(FiniteSum):
 
     @abstractmethod
     def losses(self, margins: np.ndarray, y: np.ndarray) -> np.ndarray:
-        r""":math:`\ell(y_i, m_i)`, elementwise."""
+        r""":math:`\ell(y_i, m_i)`, elementwise.
+
+        Parameters
+        ----------
+        margins, y : array, shape (n,)
+        """
 
     @abstractmethod
     def slopes(self, margins: np.ndarray, y: np.ndarray) -> np.ndarray:
-        r""":math:`\partial\ell/\partial m` at :math:`(y_i, m_i)`, elementwise."""
+        r""":math:`\partial\ell/\partial m` at :math:`(y_i, m_i)`, elementwise.
+
+        Parameters
+        ----------
+        margins, y : array, shape (n,)
+        """
 
     def smooth_value(self, theta: np.ndarray) -> float:
         r""":math:`r(\theta)`."""

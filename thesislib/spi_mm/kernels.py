@@ -1,4 +1,4 @@
-r"""Compiled inner loops over the rows of a :class:`~thesislib.spi_mm.finite_sum.LinearSum`.
+r"""Compiled inner loops over the rows of a :class:`~thesislib.spi_mm.finite_sum.LinearSum` (thesis, section 6.3.3).
 
 Each loop does many steps of one method without returning to Python. They path-integrate or average only the
 data part of the gradient; the smooth regulariser is the same for all components and is added exactly, once a

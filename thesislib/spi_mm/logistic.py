@@ -1,4 +1,8 @@
-r"""Logistic regression with a non-convex regulariser: the problem of figure 6.2."""
+r"""Logistic regression with a non-convex regulariser: the problem of figure 6.2 (thesis, section 6.4).
+
+Margins, :math:`m_i = x_i^\top\theta`, and ``y`` have shape (n,), as in
+:class:`~thesislib.spi_mm.finite_sum.LinearSum` (``margins``).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the methods share: whole steps, counted evaluations, a uniformly drawn iterate."""
+"""What the methods share: whole steps, counted evaluations, a uniformly drawn iterate (thesis, section 6.3)."""
 
 from __future__ import annotations
 
@@ -86,7 +86,14 @@ class Method(ABC):
         return self.rng.integers(self.problem.n, size=(steps, size))
 
     def step_from(self, theta: np.ndarray, gradient: np.ndarray, rho: float) -> np.ndarray:
-        r"""Minimiser of :math:`\langle v,x\rangle+\frac\rho2\|x-\theta\|^2+\tilde h(x)`."""
+        r"""Minimiser of :math:`\langle v,x\rangle+\frac\rho2\|x-\theta\|^2+\tilde h(x)`.
+
+        Parameters
+        ----------
+        theta, gradient : array, shape (d,)
+        rho : float
+            Curvature, positive.
+        """
         return self.problem.prox(theta - gradient / rho, rho, theta)
 
     def curvature(self, rho: float) -> float:

@@ -1,4 +1,4 @@
-"""Run a method by name and record it at checkpoints."""
+"""Run a method by name and record it at checkpoints (thesis, section 6.4)."""
 
 from __future__ import annotations
 

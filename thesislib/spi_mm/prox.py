@@ -4,6 +4,8 @@ Each penalty has ``value(theta)`` and ``prox(z, rho, at)``, the minimiser of
 :math:`h(x) + \frac\rho2\|x-z\|^2`. Where that minimiser is not unique (log-sum at its jump) it is zero.
 :class:`Linearised` replaces a concave penalty by its tangent at the current iterate (difference of convex
 functions), so that its step is a weighted soft threshold.
+
+Thesis, section 6.3.1.
 """
 
 from __future__ import annotations
@@ -14,12 +16,23 @@ import numpy as np
 
 
 def soft(z: np.ndarray, threshold: np.ndarray | float) -> np.ndarray:
-    r"""Soft threshold :math:`\mathrm{sign}(z)\max(|z|-t, 0)`."""
+    r"""Soft threshold :math:`\mathrm{sign}(z)\max(|z|-t, 0)`.
+
+    Examples
+    --------
+    >>> soft(np.array([3.0, -0.5]), 1.0).tolist()
+    [2.0, -0.0]
+    """
     return np.sign(z) * np.maximum(np.abs(z) - threshold, 0.0)
 
 
 def into_ball(z: np.ndarray) -> np.ndarray:
-    """Projection onto the unit Euclidean ball."""
+    """Projection onto the unit Euclidean ball.
+
+    Parameters
+    ----------
+    z : array, shape (d,)
+    """
     return z / max(1.0, float(np.linalg.norm(z)))
 
 
@@ -30,9 +43,11 @@ class Zero:
     nonconvex_prox = False
 
     def value(self, theta: np.ndarray) -> float:
+        """0 everywhere."""
         return 0.0
 
     def prox(self, z: np.ndarray, rho: float, at: np.ndarray | None = None) -> np.ndarray:
+        """The identity; `z` has shape (d,), `rho` and `at` play no part."""
         return z
 
 
@@ -65,10 +80,16 @@ class Separable:
         raise NotImplementedError
 
     def value(self, theta: np.ndarray) -> float:
+        """The sum over the entries of `theta`, shape (d,)."""
         return float(self.phi(np.abs(theta)).sum())
 
     def distance(self, theta: np.ndarray, gradient: np.ndarray) -> float:
-        r"""Distance of 0 from :math:`\partial F(\theta)`, given :math:`\nabla f(\theta)`."""
+        r"""Distance of 0 from :math:`\partial F(\theta)`, given :math:`\nabla f(\theta)`.
+
+        Parameters
+        ----------
+        theta, gradient : array, shape (d,)
+        """
         slope = self.slope(np.abs(theta))
         away = np.abs(gradient + slope * np.sign(theta))
         at_zero = np.maximum(np.abs(gradient) - slope, 0.0)
@@ -88,6 +109,7 @@ class L1(Separable):
         return np.full_like(u, self.lam)
 
     def prox(self, z: np.ndarray, rho: float, at: np.ndarray | None = None) -> np.ndarray:
+        """The exact minimiser of each entry of `z`, shape (d,), at curvature `rho`; `at` plays no part."""
         return soft(z, self.lam / rho)
 
 
@@ -104,6 +126,7 @@ class LogSum(Separable):
         return self.lam / (self.eps + u)
 
     def prox(self, z: np.ndarray, rho: float, at: np.ndarray | None = None) -> np.ndarray:
+        """The exact minimiser of each entry of `z`, shape (d,), at curvature `rho`; `at` plays no part."""
         size, tau = np.abs(z), self.lam / rho
         # Stationary points of the scalar problem solve x^2 + (eps - |z|) x + tau - eps |z| = 0; the larger
         # root is the local minimiser, and it counts only if it beats x = 0.
@@ -130,6 +153,7 @@ class MCP(Separable):
         return np.maximum(self.lam - u / self.gamma, 0.0)
 
     def prox(self, z: np.ndarray, rho: float, at: np.ndarray | None = None) -> np.ndarray:
+        """The exact minimiser of each entry of `z`, shape (d,), at curvature `rho`; `at` plays no part."""
         if not self.gamma * rho > 1:
             raise ValueError(
                 f"MCP's prox needs gamma * rho > 1, got {self.gamma} * {rho}: raise gamma or rho"
@@ -161,6 +185,7 @@ class SCAD(Separable):
         return np.where(u <= self.lam, self.lam, np.maximum(self.a * self.lam - u, 0.0) / (self.a - 1))
 
     def prox(self, z: np.ndarray, rho: float, at: np.ndarray | None = None) -> np.ndarray:
+        """The exact minimiser of each entry of `z`, shape (d,), at curvature `rho`; `at` plays no part."""
         a, lam = self.a, self.lam
         if not (a - 1) * rho > 1:
             raise ValueError(f"SCAD's prox needs (a - 1) * rho > 1, got {a - 1} * {rho}: raise a or rho")
@@ -183,6 +208,7 @@ class Exponential(Separable):
         return self.lam * self.k * np.exp(-self.k * u)
 
     def prox(self, z: np.ndarray, rho: float, at: np.ndarray | None = None) -> np.ndarray:
+        """The exact minimiser of each entry of `z`, shape (d,), at curvature `rho`; `at` plays no part."""
         raise ValueError("the exponential penalty has no closed-form prox; pass Linearised(Exponential(...))")
 
 
@@ -200,12 +226,15 @@ class Linearised:
     nonconvex_prox = False
 
     def value(self, theta: np.ndarray) -> float:
+        """The penalty itself at `theta`, shape (d,)."""
         return self.penalty.value(theta)
 
     def distance(self, theta: np.ndarray, gradient: np.ndarray) -> float:
+        """As for :meth:`Separable.distance`, of the penalty itself."""
         return self.penalty.distance(theta, gradient)
 
     def prox(self, z: np.ndarray, rho: float, at: np.ndarray) -> np.ndarray:
+        """A weighted soft threshold of `z`, shape (d,), at curvature `rho`; weights are the slopes at `at`."""
         return soft(z, self.penalty.slope(np.abs(at)) / rho)
 
 
@@ -222,9 +251,11 @@ class SparseBall:
     nonconvex_prox = False
 
     def value(self, theta: np.ndarray) -> float:
+        """The penalty at `theta`, shape (d,); infinite outside the ball."""
         return float(self.lam * np.abs(theta).sum()) if np.linalg.norm(theta) <= 1 + 1e-9 else np.inf
 
     def prox(self, z: np.ndarray, rho: float, at: np.ndarray | None = None) -> np.ndarray:
+        """The exact minimiser at `z`, shape (d,), and curvature `rho`; `at` plays no part."""
         return into_ball(soft(z, self.lam / rho))
 
 
@@ -235,7 +266,9 @@ class NonNegativeBall:
     nonconvex_prox = False
 
     def value(self, theta: np.ndarray) -> float:
+        """The penalty at `theta`, shape (d,); infinite outside the ball."""
         return 0.0 if np.linalg.norm(theta) <= 1 + 1e-9 and (theta >= 0).all() else np.inf
 
     def prox(self, z: np.ndarray, rho: float, at: np.ndarray | None = None) -> np.ndarray:
+        """The exact minimiser at `z`, shape (d,), and curvature `rho`; `at` plays no part."""
         return into_ball(np.maximum(z, 0.0))

@@ -3,6 +3,12 @@ r"""The methods written down plainly, a line for each line of their algorithm: s
 Each function takes the samples it is to use, so that nothing is random, and yields every iterate. Tests hold
 the methods proper against them. They use nothing of a problem but
 :class:`~thesislib.spi_mm.finite_sum.FiniteSum`.
+
+Thesis, section 6.3.3.
+
+``problem`` is a :class:`~thesislib.spi_mm.finite_sum.FiniteSum`, ``theta`` the start, shape (d,), ``rho`` the
+curvature (inverse step); ``batches`` or ``indices`` are one row or one number a step, ``n0`` is the offset of SMM's
+weights.
 """
 
 from __future__ import annotations

@@ -1,6 +1,10 @@
-"""Single runs, kept on disk: what the experiments are put together from.
+"""Single runs, kept on disk: what the experiments are put together from (thesis, section 6.4).
 
 Apart from the settings, so that a change of a default does not make the cached runs void.
+
+``dataset`` is a set's name or path, ``kind`` a problem's description, ``method`` a name of the figures, ``seed``
+the sampling's, ``multiplier`` that of the theoretical step, ``passes`` the budget, ``marks`` the checkpoints,
+``rho_factor`` the curvature of SPI-MM in units of L, ``n`` a number of components, ``lam`` a regulariser's weight.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Settings of chapter 6 and its three profiles."""
+"""Settings of chapter 6 and its three profiles (thesis, section 6.4).
+
+Below, ``settings`` are those of the run.
+"""
 
 from __future__ import annotations
 

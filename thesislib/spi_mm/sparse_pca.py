@@ -1,7 +1,9 @@
-r"""Sparse principal components as finite sums: the problems of figure 6.3.
+r"""Sparse principal components as finite sums: the problems of figure 6.3 (thesis, section 6.4).
 
 The caption names sparse PCA and nothing else is known of the formulation. Two are given: S1, one loading
 vector, :class:`SparsePCA`; S2, several, by matrix factorisation, :class:`SparseFactorisation`.
+
+``margins`` are :math:`x_i^\top\theta`, shape (n,); ``y`` plays no part.
 """
 
 from __future__ import annotations
@@ -111,7 +113,13 @@ class SparseFactorisation(FiniteSum):
         return np.linalg.solve(D.T @ D + self.ridge * np.eye(self.K), (X @ D).T).T
 
     def statistics(self, D: np.ndarray, batch: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        r""":math:`A=\overline{\alpha\alpha^\top}` (K, K) and :math:`B=\overline{x\alpha^\top}` (d, K)."""
+        r""":math:`A=\overline{\alpha\alpha^\top}` (K, K) and :math:`B=\overline{x\alpha^\top}` (d, K).
+
+        Parameters
+        ----------
+        D : array, shape (d, K)
+        batch : array of int
+        """
         X, codes = self.X if batch is None else self.X[batch], self.codes(D, batch)
         return codes.T @ codes / len(codes), X.T @ codes / len(codes)
 
@@ -138,7 +146,14 @@ class SparseFactorisation(FiniteSum):
         return self.column_prox(z.reshape(self.rows, self.K), rho).ravel()
 
     def column_prox(self, z: np.ndarray, rho: float) -> np.ndarray:
-        """The prox of one column, shape (d,), or of several, shape (d, columns)."""
+        """The prox of one column, shape (d,), or of several, shape (d, columns).
+
+        Parameters
+        ----------
+        z : array
+        rho : float
+            Curvature, positive.
+        """
         s = soft(z, self.lam / rho)
         return s / np.maximum(1.0, np.linalg.norm(s, axis=0))
 
@@ -155,6 +170,13 @@ class SparseFactorisation(FiniteSum):
 
         Pairs D, D' lie 0.1 apart, in random directions around the start.
         A measurement, not a bound: methods that rely on it keep their usual factor of two.
+
+        Parameters
+        ----------
+        draws : int
+            Ratios.
+        sample : int
+            Components of each.
         """
         rng, first = np.random.default_rng(self.seed), self.start()
         batch = rng.choice(self.n, min(sample, self.n), replace=False)

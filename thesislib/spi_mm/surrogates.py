@@ -2,7 +2,9 @@ r"""Surrogates as functions that can be evaluated: classical majorants and the g
 
 A surrogate built at a point :math:`\kappa` is called like a function of :math:`\theta`; ``minimiser()`` gives
 the next iterate. The classical ones (Mairal, 2013; thesis, section 6.3.2) majorise the objective everywhere
-and touch it at :math:`\kappa`. :class:`PathIntegrated` (section 6.3.3.1) does so only in expectation.
+and touch it at :math:`\kappa`. :class:`PathIntegrated` does so only in expectation.
+
+Of the bounds, ``problem`` is a :class:`~thesislib.spi_mm.logistic.NonconvexLogistic`.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ class Proximal:
         return float(smooth + majorant_of_h(p.h, self.kappa, theta))
 
     def minimiser(self) -> np.ndarray:
+        """Where the surrogate is smallest, shape (d,)."""
         z = self.kappa - self.problem.gradient(self.kappa) / self.rho
         return self.problem.prox(z, self.rho, self.kappa)
 
@@ -67,6 +70,7 @@ class Quadratic:
         return float(self.c + self.b @ theta + 0.5 * theta @ self.A @ theta)
 
     def minimiser(self) -> np.ndarray:
+        """Where the surrogate is smallest, shape (d,)."""
         return np.linalg.solve(self.A, -self.b)
 
 
@@ -134,6 +138,7 @@ class Variational:
         return float(fit + p.penalty(D))
 
     def minimiser(self, sweeps: int = 3) -> np.ndarray:
+        """Where the surrogate is smallest, shape (d,)."""
         p = self.problem
         D = self.kappa.reshape(p.rows, p.K).copy()
         A, B = p.statistics(D)
@@ -161,6 +166,8 @@ class PathIntegrated:
         Where the surrogate is exact.
     rho : float
         Curvature of the component surrogates.
+
+    Thesis, section 6.3.3.
     """
 
     def __init__(self, problem, theta: np.ndarray, rho: float) -> None:
@@ -189,6 +196,7 @@ class PathIntegrated:
 
     def minimiser(self) -> np.ndarray:
         # The quadratic part has its minimum at -V/rho.
+        """Where the surrogate is smallest, shape (d,)."""
         return self.problem.prox(-self.V / self.rho, self.rho, self.theta)
 
     def _pieces(self, kappa: np.ndarray, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

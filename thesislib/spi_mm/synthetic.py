@@ -1,4 +1,7 @@
-"""Problems made up to show one thing: figure 6.1's example, and a family that differs in n alone."""
+"""Problems made up to show one thing: figure 6.1's example, and a family that differs in n alone.
+
+Thesis, section 6.4.
+"""
 
 from __future__ import annotations
 
