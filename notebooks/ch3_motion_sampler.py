@@ -79,7 +79,9 @@ from thesislib.companion import Page
 from thesislib.companion.figures import look
 from thesislib.motion_sampler import experiments
 from thesislib.motion_sampler import settings as chapter
+from thesislib.motion_sampler.motion_map import motion_energy
 from thesislib.motion_sampler.pictures import NONE, unpack
+from thesislib.motion_sampler.real_clips import real_clips
 
 # %% tags=["hide-input"]
 settings = chapter.resolve(
@@ -731,6 +733,43 @@ page.record(
     draw_clips,
     **about_clips(chapter.LOOK_SETS),
 )
+
+
+# %% [markdown]
+# **Motion of real clips.** What the codec's vectors look like on photographs, in an interval with much of it. Too few to
+# attack, so they are not part of the run: they are shown where `THESISLIB_DATA` has a folder `video`, and a frame only
+# where the clip's source permits it.
+
+
+# %% tags=["hide-input"]
+def draw_real(clips):
+    """A clip's frame with its motion, or the motion alone."""
+    figure, grid = plt.subplots(
+        2, (len(clips) + 1) // 2, figsize=(8.2, 3.6), squeeze=False
+    )
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, clip in zip(grid.flat, clips, strict=False):
+        most = int(motion_energy(clip.maps).argmax())
+        motion = clip.maps[most]
+        if clip.frames is None:
+            show(axes, np.linalg.norm(motion.astype(float), axis=-1), cmap="Greys")
+        else:
+            show(axes, clip.frames[most][::3, ::3])
+        draw_arrows(axes, motion, 1 if clip.frames is None else 1 / 3, count=12)
+        axes.set_title(f"{clip.title}\n{clip.source or 'motion only'}", fontsize=6)
+    return figure
+
+
+# %% tags=["hide-input"]
+if clips_at_hand := real_clips():
+    page.show(
+        draw_real(clips_at_hand),
+        "Frames of real clips, with arrows of the motion that the codec has stored for the interval before them: "
+        + "; ".join(clip.title for clip in clips_at_hand),
+    )
+else:
+    print("No real clips at hand.")
 
 
 # %% [markdown]

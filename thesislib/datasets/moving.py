@@ -324,9 +324,9 @@ PRESETS = {
         *(MOTIONS[:10], 10, 1, 0.25), train=80, test=25, length=36, pan=2.5, colour=0.2, seed=1
     ),
     "looks": Filming(
-        *(MOTIONS, 10, 0, 1), train=60, test=25, length=24, colour=0.17, ground=0.06, jitter=0.04, seed=2
+        *(MOTIONS, 10, 0, 1), train=60, test=25, length=24, colour=0.2, ground=0.06, jitter=0.04, seed=2
     ),
     "looks_many": Filming(
-        *(MOTIONS, 20, 0, 1), train=40, test=13, length=36, pan=2.0, ground=0.1, jitter=0.03, seed=3
+        *(MOTIONS, 20, 0, 1), train=40, test=13, length=36, pan=2.0, ground=0.1, jitter=0.02, seed=3
     ),
 }
