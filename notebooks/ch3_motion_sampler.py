@@ -756,7 +756,7 @@ def draw_real(clips):
             show(axes, np.linalg.norm(motion.astype(float), axis=-1), cmap="Greys")
         else:
             show(axes, clip.frames[most][::3, ::3])
-        draw_arrows(axes, motion, 1 if clip.frames is None else 1 / 3, count=12)
+        draw_arrows(axes, motion, 1 if clip.frames is None else 1 / 3, count=8)
         axes.set_title(f"{clip.title}\n{clip.source or 'motion only'}", fontsize=6)
     return figure
 
