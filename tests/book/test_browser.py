@@ -217,7 +217,7 @@ NO_SCRIPT = """() => {
   return Promise.all([...article.querySelectorAll('img')].map(i => i.decode().catch(() => null))).then(() => ({
     words: article.innerText.split(/\\s+/).length,
     images: [...article.querySelectorAll('img')]
-      .filter(i => i.checkVisibility() && (i.clientWidth < 200 || i.clientHeight < 50)).map(i => i.src),
+      .filter(i => i.checkVisibility() && (!i.naturalWidth || i.clientWidth < 100 || i.clientHeight < 50)).map(i => i.src),
     tables: [...article.querySelectorAll('table')].filter(t => t.textContent.trim().split(/\\s+/).length < 5).length,
   }));
 }"""
