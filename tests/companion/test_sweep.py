@@ -348,7 +348,7 @@ def test_an_interrupted_sweep_ends_at_once_and_whole(project):
     points = project.root / "out" / "points"
     soon(lambda: len(list(points.glob(".size=*.part"))) == 2)
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=20)
+    _, error = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted" in error and "--resume" in error, error
     soon(lambda: not running_in(project))
     assert not list(points.glob(".*")) and not list(points.glob("*/run.json"))
@@ -358,7 +358,7 @@ def test_an_interrupted_sweep_ends_at_once_and_whole(project):
 def test_what_another_code_made_is_not_taken(project):
     """The files change while a point runs, as they would differ on a cluster's machine."""
     slow(project)
-    process = started(project, "ch1", "--profile", "smoke", "--out", "out")
+    process = started(project, "ch1", "-p", "size", "2", "--profile", "smoke", "--out", "out")
     soon(lambda: list((project.root / "out" / "points").glob(".*.part/ipython")))
     soon(lambda: (project.root / "tally").exists())
     project.edit("thesislib/alpha/experiments.py", "import numpy as np", "import numpy as np\nX = 1")

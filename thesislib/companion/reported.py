@@ -77,7 +77,15 @@ def beside(frame: pd.DataFrame, reported: pd.DataFrame, stands_for: Mapping[str,
 
 
 def file_of(identity: str, kept: str = "") -> str:
-    """Name of the CSV, among a run's records, with what :func:`beside` gave for a record or a committed one."""
+    """Name of the CSV, among a run's records, with what :func:`beside` gave.
+
+    Parameters
+    ----------
+    identity
+        Of the artefact.
+    kept
+        Folder of the committed run whose numbers they are; empty: this run's.
+    """
     return f"{identity}{f'@{kept}' if kept else ''}.beside.csv"
 
 

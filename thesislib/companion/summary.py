@@ -116,9 +116,7 @@ def _tally(found: Sequence[Record], kept: Sequence[Record]) -> str:
         count = Counter(claim["verdict"] for r in group for claim in r.claims)
         if not count:
             continue
-        verdicts = [
-            f"{blocks.verdict(word)}\N{NO-BREAK SPACE}{count[word]}" for word in house.VERDICTS if count[word]
-        ]
+        verdicts = [f"{blocks.verdict(word)} {count[word]}" for word in house.VERDICTS if count[word]]
         states = dict.fromkeys(blocks.STATE_WORDS[r.state()] for r in group if r.claims and r.dataset)
         if name != "this run" and any(provenance.changed(r) for r in group):
             states[blocks.STATE_WORDS["stale"]] = None
