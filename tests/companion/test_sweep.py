@@ -204,6 +204,8 @@ def started(project, *words):
     return subprocess.Popen(
         [sys.executable, "-m", "thesislib.companion.cli", "sweep", *words], cwd=project.root,
         env=project.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell's background job ignores Ctrl-C, and so would a sweep that tests in the background start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
 
 
