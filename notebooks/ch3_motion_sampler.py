@@ -982,8 +982,8 @@ display(
 # a longer list that was tried on the same clips beforehand. Taken was the candidate with the highest success over both victims,
 # and among equals the one with the fewest queries; one setting for all sets and victims. How the thesis
 # extended the bandits' prior to clips is not known: *shared* is one prior for all frames. Since the search, *looks_many* was drawn
-# anew, its looks easier to tell; the table is of the new clips. At the laptop profile `step=0.01` then came as far as *per frame*
-# with two queries less. Nothing was chosen again for that.
+# anew, its looks easier to tell. The table is of the new clips, so the rule may point elsewhere in it than at what is in use;
+# nothing was chosen again.
 
 
 # %% tags=["hide-input"]
