@@ -24,6 +24,8 @@ R = TypeVar("R")
 _saved: dict[str, float] = {}
 _made: set[str] = set()
 _open: list[tuple[dict[str, float], list[float]]] = []
+calls: dict[str, tuple[str, dict[str, Any]]] = {}
+"""What this process has asked for, made or read: result to the function's module and name, and its arguments."""
 
 
 def folder() -> Path:
@@ -60,6 +62,7 @@ def memoised(data: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
             bound.apply_defaults()
             name = f"{function.__qualname__}-{_key(function, bound, data)}.pickle"
             path = folder() / function.__module__ / name
+            calls[name] = f"{function.__module__}.{function.__qualname__}", dict(bound.arguments)
             try:
                 result, costs = pickle.loads(path.read_bytes())
                 costs = dict(costs)

@@ -90,5 +90,23 @@ def test_the_page_has_a_row_for_each_run(tmp_path):
     assert page.count("::::{dropdown}") == 2 and page.count("a machine, cpu") == 1
 
 
+def test_training_images_are_those_that_the_records_name(tmp_path):
+    frame = pd.DataFrame({"method": ["CE"], "accuracy": [90.0]})
+    page = cost.tables([
+        made(tmp_path / "_build" / "records", "tab-5.4", frame, ["method"], training_images=12_000),
+        made(tmp_path / "_build" / "records", "tab-5.5", frame, ["method"], training_images=0),
+        made(tmp_path / "recorded" / "cifar100_lt-paper", "tab-5.5", frame, ["method"]),
+    ])  # fmt: skip
+    rows = [line for line in page.splitlines() if line.startswith("| 5 |")]
+    assert "12,000 training images" in rows[0] and "nothing" in rows[1]
+
+
+def test_seconds_tell_the_growth_where_nothing_is_counted(tmp_path):
+    rows = [{"method": "CE", "n": n, "seconds": 0.002 * n} for n in (100, 200, 400)]
+    record = made(tmp_path, "extra-5.C", pd.DataFrame(rows), ["method", "n"])
+    (row,) = cost.growth([record])[1].to_dict("records")
+    assert row["small"] == "0.2 (100 samples)" and row["power of the size"] == "1"
+
+
 def test_without_records_the_page_says_so():
     assert cost.tables([]) == "No run is recorded yet.\n"

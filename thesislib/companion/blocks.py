@@ -251,13 +251,14 @@ def provenance(record: Record, command: str) -> str:
     changed = ", ".join(f"{k} = {v}" for k, v in record.parameters.items()) or "none: the profile's own"
     threads = f", threads {p['threads']}" if "threads" in p else ""
     memory = f", {p['peak_mb']} MB at most" if p.get("peak_mb") else ""
+    images = f", {p['training_images']:,} training images" if p.get("training_images") else ""
     lines = [
         f"Rerun: `{command}`",
         f"Profile {record.profile}; parameters changed: {changed}; seeds {', '.join(map(str, record.seeds))}",
         f"Data: {data}",
         f"Commit {commit}; inputs `{p['inputs'][:12]}`; started {p['started']}",
         f"Made with {made}",
-        f"On {p['machine']}, device {p['device']}{threads}, {p['seconds']:.0f} s{memory}",
+        f"On {p['machine']}, device {p['device']}{threads}, {p['seconds']:.0f} s{images}{memory}",
         f"Spread to expect elsewhere: {record.spread}",
     ]
     return "\n".join(f"- {line}" for line in lines)

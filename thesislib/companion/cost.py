@@ -13,12 +13,11 @@ from thesislib.companion.records import Record
 if TYPE_CHECKING:
     import pandas as pd
 
-COUNTED = {
-    "queries": "victim queries",
-    "ifo": "gradient evaluations",
-    "training_images": "training images",
-}
+COUNTED = {"queries": "victim queries", "ifo": "gradient evaluations"}
 """Columns that count what a method spends, whatever the machine."""
+
+GROWING = {**COUNTED, "seconds": "CPU seconds an epoch"}
+"""Columns from which the growth with the problem is read, the first that a record has."""
 
 ITEMS = ("image", "clip")
 
@@ -98,7 +97,7 @@ def growth(group: Sequence[Record]) -> tuple[str, pd.DataFrame] | None:
             if len(costs) == 3:
                 rows.append({"": ", ".join(map(str, names)), **_cells(costs, size)})
         if rows:
-            return record.id, pd.DataFrame(rows).rename(columns={"": COUNTED[column]})
+            return record.id, pd.DataFrame(rows).rename(columns={"": GROWING[column]})
     return None
 
 
@@ -115,7 +114,7 @@ def _at_three(part: pd.DataFrame, size: str, column: str) -> dict[int, float]:
 def _cells(costs: dict[int, float], size: str) -> dict[str, str]:
     unit = "samples" if size == "n" else f"{size}s"
     cells = {
-        name: f"{cost:,.0f} ({k} {unit})"
+        name: f"{cost:,.0f} ({k} {unit})" if cost >= 100 else f"{cost:.3g} ({k} {unit})"
         for name, (k, cost) in zip(("small", "middle", "large"), costs.items(), strict=True)
     }
     (low, first), *_, (high, last) = costs.items()
@@ -125,6 +124,8 @@ def _cells(costs: dict[int, float], size: str) -> dict[str, str]:
 
 def _total(chapter: int, place: str, group: Sequence[Record]) -> dict[str, str]:
     counts = {name: spent(group, column) for column, name in COUNTED.items()}
+    trained = [n for r in group if (n := r.provenance.get("training_images")) is not None]
+    counts["training images"] = sum(trained) if trained else None
     memory = [r.provenance["peak_mb"] for r in group if r.provenance.get("peak_mb")]
     return {
         "Chapter": str(chapter),
@@ -157,4 +158,4 @@ def _size_of(record: Record) -> str | None:
 
 
 def _column_of(record: Record) -> str | None:
-    return next((c for c in COUNTED if c in record.values), None)
+    return next((c for c in GROWING if c in record.values), None)

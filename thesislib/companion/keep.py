@@ -167,6 +167,7 @@ def _merged(found: list[tuple[Record, pd.DataFrame]], place: str, folder: Path, 
     if frame.duplicated(first.keys).any():
         raise CompanionError(f"{place}/{first.id}: shards overlap on {', '.join(first.keys)}")
     frame = frame.sort_values(first.keys, kind="stable", ignore_index=True)
+    counted = [n for r in pieces if (n := r.provenance.get("training_images")) is not None]
     parameters, whole = _whole(chapter, pieces, name)
     want: dict[tuple, None] = {}
     for settings in whole:
@@ -185,6 +186,7 @@ def _merged(found: list[tuple[Record, pd.DataFrame]], place: str, folder: Path, 
             "data": {k: v for k, v in first.provenance["data"].items() if k == name},
             "seconds": round(sum(r.provenance["seconds"] for r in pieces), 1),
             "peak_mb": max(r.provenance.get("peak_mb") or 0 for r in pieces) or None,
+            **({"training_images": sum(counted)} if counted else {}),
             "shards": sum(r.provenance.get("shards", 1) for r in pieces),
         },
         folder=folder,

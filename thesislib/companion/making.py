@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import importlib
+import importlib.util
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thesislib import memo
 from thesislib.companion import provenance, records, runs
 from thesislib.companion.house import Chapter, CompanionError
 from thesislib.companion.records import Grid, Record
@@ -37,9 +41,42 @@ def origin(chapter: Chapter, settings: ChapterSettings, inputs: str) -> dict[str
     }
 
 
-def price(seconds: float) -> dict[str, Any]:
-    """What an artefact cost, for its provenance: wall time in seconds, peak memory in MB."""
-    return {"seconds": round(seconds, 1), "peak_mb": provenance.peak_memory()}
+@dataclass(frozen=True)
+class Spent:
+    """What this process has spent so far, whether it computed or read from the cache; see :func:`spent`."""
+
+    seconds: float
+    images: int | None
+
+
+def spent() -> Spent:
+    """Wall time, and training images where the chapter's methods are trainings.
+
+    A chapter that counts those has ``training_images`` in a module ``spending``; it takes the arguments of the
+    memoised functions of its ``runs``.
+    """
+    images: dict[object, int] = {}
+    counts = False
+    for function, arguments in memo.calls.values():
+        module, _, name = function.rpartition(".")
+        package = module.removesuffix(".runs")
+        if package == module or name not in ("trained", "measured") or not _counts(package):
+            continue
+        images |= importlib.import_module(f"{package}.spending").training_images(**arguments)
+        counts = True
+    return Spent(time.perf_counter() + memo.saved_seconds(), sum(images.values()) if counts else None)
+
+
+def price(since: Spent, now: Spent) -> dict[str, Any]:
+    """What an artefact cost, for its provenance: wall time in seconds, training images, peak memory in MB."""
+    cost = {"seconds": round(now.seconds - since.seconds, 1), "peak_mb": provenance.peak_memory()}
+    if now.images is not None:
+        cost["training_images"] = now.images - (since.images or 0)
+    return cost
+
+
+def _counts(package: str) -> bool:
+    return importlib.util.find_spec(f"{package}.spending") is not None
 
 
 def grid_of(chapter: Chapter, settings: ChapterSettings, identity: str) -> Grid:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import html
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +44,7 @@ class Page:
         _writable(self.folder)
         figures.use_style()
         self._shown = 0
-        self._since = time.perf_counter() + memo.saved_seconds()
+        self._since = making.spent()
         # Taken now: what changes while the chapter runs makes its records stale, as it should.
         inputs = provenance.page_inputs(self.chapter, settings.dataset)
         self._provenance = making.origin(self.chapter, settings, inputs)
@@ -100,13 +99,13 @@ class Page:
         if draw is not None and len(alt.split()) < 5:
             raise CompanionError(f"{identity}: say in alt= what the figure shows")
         _beside(identity, frame, compare, stands_for or {})  # refused before anything is written
-        now = time.perf_counter() + memo.saved_seconds()
+        now = making.spent()
         record = making.record_of(
             self.chapter,
             self.settings,
             identity,
             frame,
-            provenance={**self._provenance, **making.price(now - self._since)},
+            provenance={**self._provenance, **making.price(self._since, now)},
             folder=self.folder,
             claims=making.decided(self.chapter, identity, frame),
             dataset=dataset,

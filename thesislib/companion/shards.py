@@ -6,12 +6,11 @@ import dataclasses
 import importlib
 import os
 import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thesislib import memo, sources
+from thesislib import sources
 from thesislib.companion import house, making, provenance, records, runner, runs
 from thesislib.companion.house import Chapter, CompanionError
 from thesislib.companion.records import Record
@@ -90,15 +89,15 @@ def make(
     experiments = {i: _experiment(chapter, i) for i in ids}  # all are there before the first one runs
     made = []
     for identity, experiment in experiments.items():
-        since = time.perf_counter() + memo.saved_seconds()
+        since = making.spent()
         frame = experiment(settings)
-        seconds = time.perf_counter() + memo.saved_seconds() - since
+        price = making.price(since, making.spent())
         record = making.record_of(
             chapter,
             settings,
             identity,
             frame,
-            provenance={**origin, **making.price(seconds)},
+            provenance={**origin, **price},
             folder=folder,
             claims=[],
             dataset=_data_of(frame),

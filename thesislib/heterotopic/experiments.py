@@ -29,10 +29,12 @@ from thesislib.heterotopic.settings import (
     SHARED,
     SHOTS,
     SIDE_BY_SIDE,
+    TIMES_OVER,
     WITHOUT,
     Settings,
     grids,
 )
+from thesislib.heterotopic.timing import epoch_seconds
 
 
 def fig_5_1(settings: Settings) -> pd.DataFrame:
@@ -289,6 +291,32 @@ def extra_5_b(settings: Settings) -> pd.DataFrame:
                 facts = {"seconds": sum(got["history"]["seconds"])}
                 rows.append(keys | {"All": by_shot(dataset, got["by class"])["All"]} | facts)
     return _rounded(pd.DataFrame(rows))
+
+
+def extra_5_c(settings: Settings) -> pd.DataFrame:
+    """CPU time of an epoch with and without self-supervision, first data set, at three sizes of the training set.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Keys ``dataset``, ``method`` (a variant, or ours with a self-supervised method), ``n`` (training images, those
+        of the set repeated); value ``seconds``.
+    """
+    grid, first = grids(settings)["extra-5.C"], settings.seeds()[0]
+    (dataset,), methods = grid["dataset"], grid["method"]
+    trainings = [
+        case(settings, dataset, m, first)[0]
+        if m in (BASE, SHARED, GENERIC)
+        else case(settings, dataset, OURS, first, ssl=m)[0]
+        for m in methods
+    ]
+    timed = epoch_seconds(dataset, tuple(trainings), TIMES_OVER)
+    rows = [
+        {"dataset": dataset, "method": method, "n": n, "seconds": seconds}
+        for method, found_here in zip(methods, timed, strict=True)
+        for n, seconds in found_here.items()
+    ]
+    return _rounded(pd.DataFrame(rows), digits=3)
 
 
 def _layers(identity: str) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from thesislib import settings
+from thesislib.datasets.longtail import TAILS, longtail_counts
 from thesislib.heterotopic.columns import STAND_INS, THESIS, Column, cifar
 from thesislib.settings import ChapterSettings, setting
 
@@ -181,7 +182,24 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
             "lambda": settings.search_lam,
             "seed": settings.search_seeds(),
         },
+        "extra-5.C": {
+            "dataset": first,
+            "method": (BASE, SHARED, GENERIC, *settings.ssl_methods),
+            "n": tuple(times * images_in(name) for name in first for times in TIMES_OVER),
+        },
     }
+
+
+def images_in(dataset: str) -> int:
+    """Training images of a data set."""
+    tail = TAILS[dataset]
+    classes = tail.drawing.classes if tail.drawing else CLASSES[dataset]
+    return sum(longtail_counts(classes, tail.largest, tail.ratio))
+
+
+TIMES_OVER = (1, 2, 4)
+"""Sizes of the training set in Extra 5.C, in multiples of its own."""
+CLASSES = {"digits_lt": 10, "cifar10_lt": 10, "cifar100_lt": 100}
 
 
 COUNTS = {"ResNet-32": (2, 11, 2), "ResNet-10": (2, 3, 2), "ResNet-50": (3, 10, 3), "ResNet-152": (3, 10, 3)}
