@@ -538,8 +538,8 @@ page.record(
 #   learnt a little, and on the digits, where the gradients of the sources agree, training shows from the first step.
 # - *On MNIST* (recorded run) the order against ZOO and AutoZOOM is the thesis's. Bandits, granted a quarter more distortion
 #   by the rule above and stopped at the first success, need about as few queries, where they succeed. Towards a target, Decision
-#   boundary and Opt-attack begin at training images of the target class: for two digits in five the border on the way to one of
-#   them lies within the distance granted, and some thirty queries are all it takes. Where it does not, they need thousands.
+#   boundary and Opt-attack begin at training images of the target class: for a good part of the digits the border on the way to one
+#   of them lies within the distance granted, and a few dozen queries are all it takes. Where it does not, they need thousands.
 # - *A target among many classes* is far away, and steps of one fixed size are slow on a long way.
 #
 # #### Extra 2.A: what the attacks look like
