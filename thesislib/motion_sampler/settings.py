@@ -224,7 +224,10 @@ SEARCH: dict[str, tuple[str, ...]] = {
         "tile=4, step=0.025, prior_lr=1000.0",
     ),
     "V-BAD": ("defaults", "samples=5", "samples=5, split=4", "samples=5, sigma=0.01"),
-    OURS: ("defaults", "step=0.01", "delta=1.0", "prior_lr=0.0125", "assignment=per frame"),
+    OURS: (
+        *("defaults", "step=0.01", "delta=1.0", "prior_lr=0.0125", "assignment=per frame"),
+        "assignment=per frame, step=0.01",
+    ),
 }
 """Candidates of the search, fields changed from the class's defaults."""
 
