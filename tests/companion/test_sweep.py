@@ -75,6 +75,8 @@ def test_a_grid_is_refused_as_a_whole(values, said):
         ("1e-3,2", [1e-3, 2]),
         ("[[Meta attack, ZOO], [ZOO]]", [["Meta attack", "ZOO"], ["ZOO"]]),
         ("[[1e-3], [0.1, 1]]", [[1e-3], [0.1, 1]]),
+        ('[["CE, longer", CE], [CE]]', [["CE, longer", "CE"], ["CE"]]),
+        ('["CE, longer", CE]', ["CE, longer", "CE"]),
     ],
 )
 def test_values_as_typed(text, values):

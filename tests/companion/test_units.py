@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import re
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -752,6 +753,25 @@ def test_a_value_as_typed(text, value):
     assert type(found) is type(value)
     if isinstance(value, list):
         assert [type(v) for v in found] == [type(v) for v in value]
+
+
+NAMES = st.sampled_from(
+    ["CE", "CE, longer", "Joint, then phase II", "Meta attack", "Ours†", "./mine", "it's"]
+)
+
+
+@given(
+    st.lists(NAMES, max_size=4)
+    | st.lists(st.floats(-1e9, 1e9), max_size=4)
+    | st.integers()
+    | st.booleans()
+    | NAMES
+)
+def test_a_parameter_typed_in_a_shell_is_read_back(value):
+    """The command below an artefact repeats it, whatever its parameters' names hold."""
+    (word,) = shlex.split(blocks.typed(value))
+    found = cli._value(word)
+    assert found == value or [found] == value or found == [value]
 
 
 @pytest.mark.parametrize("text", ["[a", "@x", "a: b: c", "{a", "'a", "[[a]]", "a: 1"])

@@ -7,7 +7,9 @@ import base64
 import dataclasses
 import html
 import inspect
+import json
 import math
+import shlex
 import textwrap
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -303,10 +305,15 @@ def command(record: Record) -> str:
     words = [f"thesis run ch{record.artefact.chapter} --profile {record.profile}"]
     if record.provenance.get("made") == "experiment":
         words.append(f"--only {record.id}")
-    for name, value in record.parameters.items():
-        text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-        words.append(f"-p {name} {text}")
+    words += [f"-p {name} {typed(value)}" for name, value in record.parameters.items()]
     return " ".join(words)
+
+
+def typed(value: Any) -> str:
+    """A parameter's value, or several, as typed into a shell: ``a,b``, in quotes and brackets only where it must be."""
+    items = list(value) if isinstance(value, list | tuple) else [value]
+    plain = items and not any(isinstance(item, list | tuple) or "," in str(item) for item in items)
+    return shlex.quote(",".join(map(str, items)) if plain else json.dumps(items, ensure_ascii=False))
 
 
 def claims_note(artefact: Artefact) -> str:

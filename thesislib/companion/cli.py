@@ -64,7 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("chapter", help="ch2 to ch6; `thesis show ch6` lists its parameters")
     _profile(sub)
     sub.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="values",
-                     help="change a parameter; a list as a,b,c")  # fmt: skip
+                     help="change a parameter; a list as a,b,c, in brackets where a name has a comma: "
+                     "'[\"CE, longer\",CE]'")  # fmt: skip
     sub.add_argument("--force", action="store_true", help="execute even if nothing changed")
     sub.add_argument("--only", metavar="ID[,ID...]",
                      help="make these artefacts alone, into runs/<hash>, straight from their experiments and "

@@ -102,16 +102,14 @@ def several(text: str) -> list[Any]:
     CompanionError
         If it is neither.
     """
-    from thesislib.companion.cli import _value
+    from thesislib.companion.cli import _number, _value
 
     if text.lstrip().startswith("["):
         try:
             found = yaml.safe_load(text)
         except yaml.YAMLError:
             raise CompanionError(f"cannot read the values {text!r}; give a,b or [[a,b],[c]]") from None
-        return [
-            [_value(str(v)) for v in item] if isinstance(item, list) else _value(str(item)) for item in found
-        ]
+        return [list(map(_number, item)) if isinstance(item, list) else _number(item) for item in found]
     value = _value(text)
     return value if isinstance(value, list) else [value]
 

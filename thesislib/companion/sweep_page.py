@@ -7,8 +7,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from thesislib.companion import gather, grid, house, provenance, records
-from thesislib.companion.blocks import number, style_of
+from thesislib.companion import gather, house, provenance, records
+from thesislib.companion.blocks import number, style_of, typed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,7 @@ def page(sweep: Sweep, tables: dict[str, pd.DataFrame], state: State) -> str:
 def command(sweep: Sweep) -> str:
     """What makes the sweep again."""
     words = [f"thesis sweep {sweep.chapter.name} --profile {sweep.profile}"]
-    words += [f"-p {name} {','.join(map(grid.shown, values))}" for name, values in sweep.grid.items()]
+    words += [f"-p {name} {typed(values)}" for name, values in sweep.grid.items()]
     return " ".join(words)
 
 
