@@ -225,7 +225,7 @@ SEARCH: dict[str, tuple[str, ...]] = {
     ),
     "V-BAD": ("defaults", "samples=5", "samples=5, split=4", "samples=5, sigma=0.01"),
     OURS: (
-        *("defaults", "step=0.01", "delta=1.0", "prior_lr=0.0125", "assignment=per frame"),
+        *("defaults", "step=0.01", "prior_lr=0.0125", "assignment=per frame"),
         "assignment=per frame, step=0.01",
     ),
 }
