@@ -984,8 +984,8 @@ display(
 # extended the bandits' prior to clips is not known: *shared* is one prior for all frames. *looks_many* was drawn anew after the
 # search, its looks easier to tell, and so few clips tell candidates apart by chance as well. So the search was repeated on three
 # times as many of the present clips (`thesis run ch3 --only extra-3.C -p search_clips 24`), with one more candidate for the
-# motion-excited sampler (in place of a longer exploration, which changed nothing). No candidate of any method was better there than the one in use by more than the interval of their
-# paired difference, in success or in queries; nothing was changed.
+# motion-excited sampler (in place of a longer exploration, which changed nothing). No candidate of any method was better there than
+# the one in use by more than the interval of their paired difference, in success or in queries; nothing was changed.
 
 
 # %% tags=["hide-input"]

@@ -19,11 +19,11 @@ from thesislib.training import fit
 
 @memoised(data="dataset")
 def epoch_seconds(
-    dataset: str, trainings: tuple[Training, ...], times_over: tuple[int, ...], repeats: int = 2
+    dataset: str, trainings: tuple[Training, ...], times_over: tuple[int, ...]
 ) -> list[dict[int, float]]:
     """CPU seconds of one epoch of each training, on the set's images so many times over.
 
-    The trainings take turns, so that a busy moment of the machine meets all of them; the best of `repeats` counts.
+    The trainings take turns, so that a busy moment of the machine meets all of them; the best of two counts.
 
     Parameters
     ----------
@@ -31,7 +31,6 @@ def epoch_seconds(
     trainings : tuple of Training
         Not those of variant (i), which are two trainings one after the other.
     times_over : tuple of int
-    repeats : int
 
     Returns
     -------
@@ -50,7 +49,7 @@ def epoch_seconds(
     for times in times_over:
         train = data["train"].repeat(times, 1, 1, 1), data["train_labels"].repeat(times)
         n = len(train[1])
-        for _ in range(repeats):
+        for _ in range(2):
             for found, training in zip(best, trainings, strict=True):
                 found[n] = min(found.get(n, float("inf")), _seconds(dataset, training, train))
     return best
