@@ -1,5 +1,6 @@
 """Results on disk: found again, never found wrongly, never found half-written."""
 
+import contextlib
 import itertools
 import os
 import pickle
@@ -287,6 +288,41 @@ def test_an_interrupted_call_leaves_nothing_and_is_made_again(cache):
     assert len(calls) == 2
 
 
+def test_who_wants_a_result_that_is_being_made_waits_for_it(cache):
+    """Threads stand in for processes: each opens the lock for itself, as those do."""
+    entered, go = threading.Event(), threading.Event()
+
+    @memoised()
+    def slow(n):
+        calls.append("slow")
+        entered.set()
+        assert go.wait(30)
+        return n
+
+    results = []
+    callers = [threading.Thread(target=lambda: results.append(slow(7))) for _ in range(3)]
+    callers[0].start()
+    assert entered.wait(30)
+    for thread in callers[1:]:
+        thread.start()
+    callers[1].join(0.3)
+    assert callers[1].is_alive() and not results  # waits, and does not compute
+    go.set()
+    for thread in callers:
+        thread.join()
+    assert results == [7, 7, 7] and calls == ["slow"]
+    assert [p.suffix for p in files(cache)] == [".pickle"]
+
+
+def test_a_lock_that_a_killed_process_left_holds_nobody(cache):
+    work(1)
+    (path,) = files(cache)
+    path.unlink()
+    path.with_suffix(".lock").touch()
+    assert work(1)["value"] == 1
+    assert files(cache) == [path]
+
+
 def test_a_folder_that_cannot_be_made(cache):
     cache.write_text("a file where the folder should be")
     with pytest.raises(OSError):
@@ -405,6 +441,41 @@ def test_saved_seconds_are_what_was_spared_once_each(cache, clock, new_process):
     assert saved_seconds() == pytest.approx(5)
     slow(3), slow(5)
     assert saved_seconds() == pytest.approx(8)
+
+
+def test_waiting_is_no_cost_of_the_result_that_waits(cache, clock, new_process, monkeypatch):
+    """Another process makes the inner result, of 5 seconds, while the outer one waits for it."""
+
+    @memoised()
+    def inner():
+        clock(5)
+        return 1
+
+    @memoised()
+    def outer():
+        clock(2)
+        return inner()
+
+    inner()
+    (made,) = files(cache)
+    content = made.read_bytes()
+    made.unlink()
+    plain = memo._alone
+
+    @contextlib.contextmanager
+    def meanwhile(path):
+        with plain(path):
+            if path == made:
+                clock(4)  # it had begun a second ago
+                write_atomic(path, content)
+            yield
+
+    monkeypatch.setattr(memo, "_alone", meanwhile)
+    new_process()
+    assert outer() == 1
+    new_process()
+    outer()
+    assert saved_seconds() == pytest.approx(7)
 
 
 def test_what_several_results_were_made_from_counts_once(cache, clock, new_process):

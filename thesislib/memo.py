@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -11,11 +12,16 @@ import os
 import pickle
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from thesislib import sources
+
+try:
+    import fcntl
+except ImportError:  # not on Windows; two processes may then compute the same result
+    fcntl = None  # type: ignore[assignment]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,7 +53,8 @@ def memoised(data: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
     The key holds the function's name, its arguments (plain values, tuples, dataclasses), the code of every
     file of this package that its module imports (but for the caches themselves), and the versions of the
     libraries these import. A file that cannot be read back is computed again. Writing is atomic, so an
-    interrupted run leaves complete results or none.
+    interrupted run leaves complete results or none. Of several processes that want the same result, one computes
+    it and the others wait.
 
     Parameters
     ----------
@@ -63,18 +70,17 @@ def memoised(data: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
             name = f"{function.__qualname__}-{_key(function, bound, data)}.pickle"
             path = folder() / function.__module__ / name
             calls[name] = f"{function.__module__}.{function.__qualname__}", dict(bound.arguments)
-            try:
-                result, costs = pickle.loads(path.read_bytes())
-                costs = dict(costs)
-            except OSError:
-                pass
-            except Exception:  # pickle raises nearly anything on a damaged file
-                path.unlink(missing_ok=True)
-            else:
-                _saved.update({key: seconds for key, seconds in costs.items() if key not in _made})
-                if _open:
-                    _open[-1][0].update(costs)
-                return result
+            if (found := _read(path)) is not None:
+                return _taken(*found)
+            since = time.perf_counter()
+            with _alone(path):
+                if (found := _read(path)) is not None:  # another process made it meanwhile
+                    if _open:
+                        _open[-1][1].append(time.perf_counter() - since)
+                    return _taken(*found)
+                return make(path, *args, **kwargs)
+
+        def make(path: Path, *args: P.args, **kwargs: P.kwargs) -> R:
             _open.append(({}, []))
             start = time.perf_counter()
             try:
@@ -84,8 +90,8 @@ def memoised(data: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
                 costs, inner = _open.pop()
                 if _open:
                     _open[-1][1].append(elapsed)
-            costs = {**costs, name: elapsed - sum(inner)}
-            _made.add(name)
+            costs = {**costs, path.name: elapsed - sum(inner)}
+            _made.add(path.name)
             if _open:
                 _open[-1][0].update(costs)
             write_atomic(path, pickle.dumps((result, costs), protocol=pickle.HIGHEST_PROTOCOL))
@@ -94,6 +100,43 @@ def memoised(data: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
         return call
 
     return wrap
+
+
+def _read(path: Path) -> tuple[Any, dict[str, float]] | None:
+    """A result and what it and those inside it cost; None if it is not there, or damaged, and then it goes."""
+    try:
+        result, costs = pickle.loads(path.read_bytes())
+        return result, dict(costs)
+    except OSError:
+        return None
+    except Exception:  # pickle raises nearly anything on a damaged file
+        path.unlink(missing_ok=True)
+        return None
+
+
+def _taken(result: R, costs: dict[str, float]) -> R:
+    """A result that was read, its cost put down as spared."""
+    _saved.update({key: seconds for key, seconds in costs.items() if key not in _made})
+    if _open:
+        _open[-1][0].update(costs)
+    return result
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold a result against other processes; what cannot be locked is not, and may be computed twice.
+
+    Nobody waits in a circle: a result waits only for those that it is made from.
+    """
+    lock = path.with_suffix(".lock")
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            handle = stack.enter_context(open(lock, "w"))
+            stack.callback(lock.unlink, missing_ok=True)
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX)  # goes with the process, be it killed
+        yield
 
 
 def write_atomic(path: Path, content: bytes) -> None:

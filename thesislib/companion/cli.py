@@ -67,6 +67,13 @@ def _parser() -> argparse.ArgumentParser:
                      help="change a parameter; a list as a,b,c, in brackets where a name has a comma: "
                      "'[\"CE, longer\",CE]'")  # fmt: skip
     sub.add_argument("--force", action="store_true", help="execute even if nothing changed")
+    sub.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        default=1,
+        help="processes that compute data sets side by side before the notebook reads them (default: 1)",
+    )
     sub.add_argument("--only", metavar="ID[,ID...]",
                      help="make these artefacts alone, into runs/<hash>, straight from their experiments and "
                      "without the notebook; -p then changes any field of the chapter's settings")  # fmt: skip
@@ -184,6 +191,8 @@ def _run(a: argparse.Namespace) -> None:
     values = {name: _value(text) for name, text in a.values}
     if a.threads is not None and (a.only is None or a.threads < 1):
         raise CompanionError("--threads goes with --only, and is at least 1")
+    if a.workers < 1 or (a.workers > 1 and a.only is not None):
+        raise CompanionError("--workers is at least 1, and 1 with --only")
     if a.only is not None:
         from thesislib.companion import shards
 
@@ -195,7 +204,7 @@ def _run(a: argparse.Namespace) -> None:
     else:
         from thesislib.companion import runner
 
-        folder, executed = runner.run(chapter, a.profile, values, force=a.force)
+        folder, executed = runner.run(chapter, a.profile, values, force=a.force, workers=a.workers)
     done = "executed" if executed else "nothing changed"
     print(f"{chapter.name} ({a.profile}): {done}, {house.short(folder)}")
 

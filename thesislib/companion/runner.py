@@ -46,6 +46,7 @@ def run(
     force: bool = False,
     target: Path | None = None,
     progress: bool = True,
+    workers: int = 1,
 ) -> tuple[Path, bool]:
     """Execute a chapter unless its results are up to date.
 
@@ -62,6 +63,9 @@ def run(
         Where the results go; None takes the book's folder, or ``runs/<hash>`` with changed parameters.
     progress
         Show a bar of cells.
+    workers
+        With several, that many processes first compute what the notebook will read, see
+        :func:`thesislib.companion.ahead.compute`.
 
     Returns
     -------
@@ -79,6 +83,10 @@ def run(
     target = target or runs.folder(chapter, settings, book=True)
     if not force and up_to_date(chapter, settings, target):
         return target, False
+    if workers > 1:
+        from thesislib.companion import ahead  # which needs this module
+
+        ahead.compute(chapter, settings, workers)
     log = target.parent / f"{target.name}.log"
     with ONE_AT_A_TIME, fresh(target) as part:
         try:

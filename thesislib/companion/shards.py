@@ -86,7 +86,7 @@ def make(
         records.cells(identity, records.keys_of(grid), grid)
     facts = {"made": "experiment", "threads": threads}
     origin = making.origin(chapter, settings, _inputs(chapter, settings)) | facts
-    experiments = {i: _experiment(chapter, i) for i in ids}  # all are there before the first one runs
+    experiments = {i: experiment(chapter, i) for i in ids}  # all are there before the first one runs
     made = []
     for identity, experiment in experiments.items():
         since = making.spent()
@@ -109,8 +109,14 @@ def make(
     return made
 
 
-def _experiment(chapter: Chapter, identity: str) -> Any:
-    """``tab_2_4`` of the chapter's experiments for tab-2.4."""
+def experiment(chapter: Chapter, identity: str) -> Any:
+    """``tab_2_4`` of the chapter's experiments for tab-2.4.
+
+    Raises
+    ------
+    CompanionError
+        If there is none.
+    """
     name = identity.replace("-", "_").replace(".", "_").lower()
     module = importlib.import_module(f"thesislib.{chapter.package}.experiments")
     if not hasattr(module, name):
