@@ -333,22 +333,10 @@ def table_of(rows, columns):
         index = [c for c in rows if c in frame]
         table = frame.groupby([*index, columns], sort=False)["accuracy"].agg(spread)
         table = table.unstack(columns, sort=False)
-        table = table[sorted(table, key=lambda name: RANK.get(name, 0))]
         counts = frame.groupby(index, sort=False)["seed"].nunique()
-        table = table.assign(seeds=counts).reset_index()
-        return table.sort_values(index, key=in_order, ignore_index=True)
+        return table.assign(seeds=counts).reset_index()
 
     return summary
-
-
-KNOWN = (*chapter.METHODS, *chapter.HEAD_ROWS, *chapter.SHOTS)
-RANK = {name: k for k, name in enumerate(KNOWN)}
-
-
-def in_order(column):
-    """Methods as the chapter lists them, anything else as it comes: a recorded run's rows are sorted by name."""
-    names = list(dict.fromkeys(column))
-    return column.map(lambda value: RANK.get(value, names.index(value)))
 
 
 # %% tags=["hide-input"]

@@ -166,7 +166,6 @@ def _merged(found: list[tuple[Record, pd.DataFrame]], place: str, folder: Path, 
     frame = pd.concat([rows for _, rows in found], ignore_index=True)
     if frame.duplicated(first.keys).any():
         raise CompanionError(f"{place}/{first.id}: shards overlap on {', '.join(first.keys)}")
-    frame = frame.sort_values(first.keys, kind="stable", ignore_index=True)
     counted = [n for r in pieces if (n := r.provenance.get("training_images")) is not None]
     parameters, whole = _whole(chapter, pieces, name)
     want: dict[tuple, None] = {}
@@ -174,6 +173,10 @@ def _merged(found: list[tuple[Record, pd.DataFrame]], place: str, folder: Path, 
         grid = making.grid_of(chapter, settings, first.id)
         want |= records.cells(first.id, first.keys, grid)
     records.check_cells(f"{place}/{first.id}", first.keys, frame, want)
+    # In the grid's order, as one run would have written them, whatever the order of the shards.
+    place_of = {cell: k for k, cell in enumerate(want)}
+    frame = frame.iloc[np.argsort([place_of[cell] for cell in records.rows_of(first.keys, frame)])]
+    frame = frame.reset_index(drop=True)
     merged = dataclasses.replace(
         first,
         dataset=[name],

@@ -231,6 +231,11 @@ def cells(name: str, keys: Sequence[str], grid: Grid) -> dict[tuple[str, ...], N
     return found
 
 
+def rows_of(keys: Sequence[str], frame: pd.DataFrame) -> list[tuple[str, ...]]:
+    """The key columns of each row, as :func:`cells` writes them."""
+    return [tuple(_text(v) for v in row) for row in frame[list(keys)].itertuples(index=False)]
+
+
 def check_cells(name: str, keys: Sequence[str], frame: pd.DataFrame, want: Collection[tuple]) -> None:
     """Refuse a frame whose rows are not those of :func:`cells`.
 
@@ -239,7 +244,7 @@ def check_cells(name: str, keys: Sequence[str], frame: pd.DataFrame, want: Colle
     HollowRecord
         With the number of missing or surplus rows and the first one.
     """
-    have = dict.fromkeys(tuple(_text(v) for v in row) for row in frame[list(keys)].itertuples(index=False))
+    have = dict.fromkeys(rows_of(keys, frame))
     if lacking := [cell for cell in want if cell not in have]:
         raise HollowRecord(f"{name}: {len(lacking)} of {len(want)} cells missing, first {lacking[0]}")
     if extra := [cell for cell in have if cell not in want]:
