@@ -88,9 +88,9 @@ def make(
     origin = making.origin(chapter, settings, _inputs(chapter, settings)) | facts
     experiments = {i: experiment(chapter, i) for i in ids}  # all are there before the first one runs
     made = []
-    for identity, experiment in experiments.items():
+    for identity, run_it in experiments.items():
         since = making.spent()
-        frame = experiment(settings)
+        frame = run_it(settings)
         price = making.price(since, making.spent())
         record = making.record_of(
             chapter,
