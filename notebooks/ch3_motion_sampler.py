@@ -77,11 +77,11 @@ from PIL import Image
 
 from thesislib.companion import Page
 from thesislib.companion.figures import look
+from thesislib.companion.house import root
 from thesislib.motion_sampler import experiments
 from thesislib.motion_sampler import settings as chapter
-from thesislib.motion_sampler.motion_map import motion_energy
 from thesislib.motion_sampler.pictures import NONE, unpack
-from thesislib.motion_sampler.real_clips import real_clips
+from thesislib.motion_sampler.real_clips import GRID, SIDE, kept, real_clips
 
 # %% tags=["hide-input"]
 settings = chapter.resolve(
@@ -736,9 +736,9 @@ page.record(
 
 
 # %% [markdown]
-# **Motion of real clips.** What the codec's vectors look like on photographs, in an interval with much of it. Too few to
-# attack, so they are not part of the run: they are shown where `THESISLIB_DATA` has a folder `video`, and a frame only
-# where the clip's source permits it.
+# **Motion of real clips.** What the codec's vectors look like on photographs, in the interval that has most of them. Too few
+# to attack, so they are not part of the run. Where `THESISLIB_DATA` has a folder `video` the clips there are shown, and a frame
+# only where the clip's source permits it; elsewhere those of a recorded run.
 
 
 # %% tags=["hide-input"]
@@ -750,23 +750,28 @@ def draw_real(clips):
     for axes in grid.flat:
         axes.axis("off")
     for axes, clip in zip(grid.flat, clips, strict=False):
-        most = int(motion_energy(clip.maps).argmax())
-        motion = clip.maps[most]
-        if clip.frames is None:
-            show(axes, np.linalg.norm(motion.astype(float), axis=-1), cmap="Greys")
+        if clip.frame is None:
+            show(
+                axes,
+                np.linalg.norm(clip.motion.astype(float), axis=-1),
+                cmap="Greys",
+            )
         else:
-            show(axes, clip.frames[most][::3, ::3])
-        draw_arrows(axes, motion, 1 if clip.frames is None else 1 / 3, count=8)
+            show(axes, clip.frame)
+        draw_arrows(axes, clip.motion, 1 if clip.frame is None else SIDE / GRID)
         axes.set_title(f"{clip.title}\n{clip.source or 'motion only'}", fontsize=6)
     return figure
 
 
 # %% tags=["hide-input"]
-if clips_at_hand := real_clips():
+mine = real_clips()
+photographed = mine or kept(root() / "data" / "recorded" / "clips")
+if photographed:
+    print("Clips of this machine." if mine else "Recorded clips; none are at hand.")
     page.show(
-        draw_real(clips_at_hand),
+        draw_real(photographed),
         "Frames of real clips, with arrows of the motion that the codec has stored for the interval before them: "
-        + "; ".join(clip.title for clip in clips_at_hand),
+        + "; ".join(clip.title for clip in photographed),
     )
 else:
     print("No real clips at hand.")
