@@ -22,11 +22,11 @@ ifeq ($(shell uname -sm),Linux x86_64)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 else
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[book,test]"
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[book,cluster,test]"
 endif
 	@touch $@
 
-book: $(CHAPTERS) ## the book, in _build/html; PROFILE=smoke takes seconds, `make -j2 book` uses two cores
+book: $(CHAPTERS) ## the book, in _build/html; PROFILE=smoke takes minutes, `make -j2 book` uses two cores
 	@$(THESIS) book --profile $(PROFILE)
 
 pdf: book ## the book as one PDF, in _build/pdf (needs Chromium or Chrome)
@@ -36,7 +36,7 @@ $(CHAPTERS): env
 	@$(THESIS) run $@ --profile $(PROFILE)
 
 test: env ## the whole test suite
-	$(VENV)/bin/python -m pytest -n auto
+	$(VENV)/bin/python -m pytest -n auto --dist worksteal
 
 lint: env ## style of the code
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .

@@ -738,7 +738,7 @@ page.record(
 # %% [markdown]
 # **Motion of real clips.** What the codec's vectors look like on photographs, in the interval that has most of them. Too few
 # to attack, so they are not part of the run. Where `THESISLIB_DATA` has a folder `video` the clips there are shown, and a frame
-# only where the clip's source permits it; elsewhere those of a recorded run.
+# only of those that a repository with an open licence distributes; elsewhere seven that are kept in `data/recorded/ch3`.
 
 
 # %% tags=["hide-input"]
@@ -765,9 +765,9 @@ def draw_real(clips):
 
 # %% tags=["hide-input"]
 mine = real_clips()
-photographed = mine or kept(root() / "data" / "recorded" / "clips")
+photographed = mine or kept(root() / "data" / "recorded" / "ch3")
 if photographed:
-    print("Clips of this machine." if mine else "Recorded clips; none are at hand.")
+    print("Clips of this machine." if mine else "Kept clips; none are at hand.")
     page.show(
         draw_real(photographed),
         "Frames of real clips, with arrows of the motion that the codec has stored for the interval before them: "

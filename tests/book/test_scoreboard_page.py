@@ -231,7 +231,9 @@ def test_each_picture_leads_to_the_artefact_it_was_drawn_from(open_):
 
 def test_the_totals_lead_to_their_rows(open_, document):
     page = open_("index.html")
-    for link in page.locator("table.totals a").all():
+    links = page.locator("table.totals a").all()
+    assert links
+    for link in links:
         state = link.inner_text()
         left = wanted(document, state=state)
         assert labels(open_(link.get_attribute("href"))) == left and left

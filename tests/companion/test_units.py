@@ -33,6 +33,7 @@ from thesislib.companion import (
     runner,
 )
 from thesislib.companion.board import Row
+from thesislib.companion.cli import main
 from thesislib.companion.house import Artefact, CompanionError
 from thesislib.companion.records import HollowRecord, Record
 from thesislib.evidence import Finding
@@ -831,3 +832,20 @@ def test_a_long_comparison_is_folded_pairs_apart_from_the_rest():
     )
     assert len(ours) > blocks.OPEN_ROWS and text.startswith("::::{dropdown} Measured and reported (")
     assert "::::{dropdown} Measured, with nothing to compare (2 rows)" in text
+
+
+# ---- the command, for programs
+
+
+def test_data_sets_are_told_to_programs_as_they_are(capsys):
+    assert main(["data", "--json"]) == 0
+    entries = {e["name"]: e for e in json.loads(capsys.readouterr().out)}
+    assert entries["digits"]["present"] is True and entries["digits"]["kinds"] == ["images", "features"]
+    assert entries["digits"]["chapters"] and all(type(n) is int for n in entries["digits"]["chapters"])
+
+
+def test_a_chapter_is_shown_by_its_number_and_has_no_recorded_runs_of_its_own(capsys):
+    assert main(["show", "6"]) == 0
+    assert "rho_factor" in capsys.readouterr().out
+    assert main(["show", "ch6", "--recorded"]) == 2
+    assert "`thesis list --recorded`" in capsys.readouterr().err

@@ -70,7 +70,7 @@ def test_kept_clips_come_back_and_only_a_frame_that_may_be_shown_is_written(tmp_
 
 
 def test_committed_clips_are_whole_licensed_and_move():
-    clips = kept(Path(__file__).parents[2] / "data" / "recorded" / "clips")
+    clips = kept(Path(__file__).parents[2] / "data" / "recorded" / "ch3")
     assert len(clips) >= 5
     for clip in clips:
         assert (clip.frame is not None) == clip.source.endswith(("Apache-2.0", "MIT"))

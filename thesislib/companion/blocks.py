@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from thesislib.companion import house, reported
-from thesislib.companion.house import Artefact, CompanionError
+from thesislib.companion.house import CompanionError
 from thesislib.companion.records import Record
 from thesislib.settings import ChapterSettings
 
@@ -108,12 +108,6 @@ def table(frame: pd.DataFrame, align: str = "") -> str:
 def dropdown(title: str, body: str) -> str:
     """Folded text."""
     return f"::::{{dropdown}} {title}\n{body}\n::::"
-
-
-def reported_table(rows: pd.DataFrame) -> str:
-    """Reported rows alone, for a page without a run."""
-    who = rows[["model", "setting", "method"]].agg(lambda r: ", ".join(t for t in r if t), axis=1)
-    return _sourced(rows.rename(columns={"value": "reported"}).assign(who=who))
 
 
 def beside(both: pd.DataFrame) -> str:
@@ -314,22 +308,6 @@ def typed(value: Any) -> str:
     items = list(value) if isinstance(value, list | tuple) else [value]
     plain = items and not any(isinstance(item, list | tuple) or "," in str(item) for item in items)
     return shlex.quote(",".join(map(str, items)) if plain else json.dumps(items, ensure_ascii=False))
-
-
-def claims_note(artefact: Artefact) -> str:
-    """A claim that no run has decided, for a stub."""
-    if not artefact.claim:
-        return ""
-    return f"{ORIGIN[artefact.claim_from or 'inferred']}: {artefact.claim}."
-
-
-def folded_reported(artefact: Artefact) -> str:
-    """What is reported of an artefact, folded; or the reason why nothing is."""
-    rows = reported.read(artefact.id)
-    if rows.empty:
-        return f"Reported: {artefact.reported_note or 'no number is known'}."
-    known = int(rows["value"].notna().sum())
-    return dropdown(f"Reported numbers ({known} known of {len(rows)} rows)", reported_table(rows))
 
 
 def _data_line(record: Record) -> str:

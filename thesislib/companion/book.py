@@ -70,8 +70,8 @@ def _stage(site: Path, profile: str) -> str:
     pages["_config.yml"] = _config(base / "_config.yml", profile)
     pages |= _mathjax()
     for chapter in house.chapters().values():
-        if chapter.package:
-            pages |= _executed(chapter, profile) if chapter.written else _stub(chapter)
+        if chapter.package and chapter.written:
+            pages |= _executed(chapter, profile)
     found, kept = board.rows(profile), board.recorded_rows()
     every = [row.record for row in [*found, *kept] if row.record]
     whole = board.document(found, kept, profile)
@@ -143,26 +143,6 @@ def _executed(chapter: Chapter, profile: str) -> dict[str, bytes]:
         f"notebooks/{notebook.name}": summary.filled(notebook.read_bytes(), text),
         f"notebooks/{archive}": summary.packed(chapter, found, kept, folder / "records"),
     }
-
-
-def _stub(chapter: Chapter) -> dict[str, bytes]:
-    """The page of a chapter that is not written yet: its artefacts, their claims, what is reported."""
-    n = len(chapter.artefacts)
-    parts = [
-        f"# {chapter.short}",
-        f"*Chapter {chapter.number} of the thesis: {chapter.title}.* Source: {chapter.source}.",
-        f":::{{admonition}} Not regenerated yet\nThis page lists the chapter's {n} figures and tables, what "
-        "each is expected to show and what is reported of it. No number here comes from a run of ours.\n:::",
-    ]
-    for artefact in chapter.artefacts:
-        parts += [
-            f"({blocks.target(artefact.id)})=",
-            f"## {artefact.label}",
-            f"{artefact.title}. Section {artefact.section}. State: {blocks.state('missing')}.",
-            blocks.claims_note(artefact),
-            blocks.folded_reported(artefact),
-        ]
-    return {f"notebooks/{chapter.slug}.md": blocks.joined(parts).encode()}
 
 
 def _datasets() -> str:

@@ -127,8 +127,12 @@ def _list(a: argparse.Namespace) -> None:
 def _show(a: argparse.Namespace) -> None:
     from thesislib.companion import blocks, board
 
-    if a.id in house.chapters():
-        return _show_chapter(house.chapters()[a.id], a)
+    if (name := f"ch{a.id.removeprefix('ch')}") in house.chapters():
+        if a.recorded:
+            raise CompanionError(
+                f"--recorded goes with an artefact; `thesis list --recorded` has those of {a.id}"
+            )
+        return _show_chapter(house.chapters()[name], a)
     artefact = house.artefact(a.id)
     rows = board.recorded_rows() if a.recorded else board.rows(a.profile)
     mine = [row for row in rows if row.artefact.id == a.id and (row.record or a.json)]
@@ -140,12 +144,7 @@ def _show(a: argparse.Namespace) -> None:
     if not mine:
         where = "has no committed long run" if a.recorded else f"is missing at profile {a.profile}"
         chapter = f"ch{artefact.chapter}"
-        written = house.chapter(chapter).written
-        hint = (
-            f"`thesis run {chapter} --profile {a.profile}` makes it"
-            if written
-            else f"{chapter} is not written"
-        )
+        hint = f"`thesis run {chapter} --profile {a.profile}` makes it"
         if not a.recorded and any(row.artefact.id == a.id for row in board.recorded_rows()):
             hint += f"; `thesis show {a.id} --recorded` has a committed long run"
         raise CompanionError(f"{a.id} {where}; {hint}")
@@ -251,9 +250,7 @@ def _data(a: argparse.Namespace) -> None:
     entries = datasets.available()
     if a.json:
         keys = ("name", "kinds", "origin", "present", "path", "size", "terms", "get", "chapters")
-        print(
-            json.dumps([{k: str(getattr(e, k)) for k in keys} for e in entries], indent=1, ensure_ascii=False)
-        )
+        print(json.dumps([{k: getattr(e, k) for k in keys} for e in entries], indent=1, ensure_ascii=False))
         return
     for entry in entries:
         state = entry.origin if entry.package else "there" if entry.present else "missing"

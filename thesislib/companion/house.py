@@ -175,7 +175,8 @@ def artefact(identity: str) -> Artefact:
     for known in everything:
         if known.id == identity:
             return known
-    raise CompanionError(f"no artefact {identity!r}; `thesis list` has all, fig-2.1 to extra-6.A")
+    hint = "`thesis list` has all, fig-2.1 to extra-6.A; `thesis show ch6` takes a chapter"
+    raise CompanionError(f"no artefact {identity!r}; {hint}")
 
 
 def reading_order(identity: str) -> tuple[int, str, int, str]:

@@ -173,7 +173,7 @@ class Page:
 
         Parameters
         ----------
-        rows : list of dict or DataFrame
+        rows : DataFrame
         """
         _display(blocks.table(rows), rows.to_html(index=False, border=0), rows.to_string(index=False))
 

@@ -71,6 +71,7 @@ def page_inputs(chapter: house.Chapter, names: Iterable[str]) -> str:
     files.append(Path(__file__).with_name("book.mplstyle"))
     for folder in (data / "reported", data / "recorded"):
         files += [f for f in folder.rglob("*") if f.suffix in (".csv", ".json") and f.stem in ids]
+    files += (data / "recorded" / chapter.name).glob("*")  # what is kept for its page alone
     files += sources.closure(sources.PACKAGE / str(chapter.package) / "claims.py")[0]
     python = f"python {sys.version_info.major}.{sys.version_info.minor}"
     prints = sorted(data_prints(names).items())

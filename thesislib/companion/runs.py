@@ -112,7 +112,7 @@ def _accepted(chapter: Chapter, name: str) -> str:
     facts = field.metadata
     if facts.get("choices"):
         many = "list of " if str(field.type).startswith("tuple") else ""
-        return many + ", ".join(map(str, facts["choices"]))
+        return many + ", ".join(map(str, facts["choices"])) + ", or a path" * bool(facts.get("paths"))
     low, high = facts.get("low"), facts.get("high")
     bounds = [f">= {low}"] * (low is not None) + [f"<= {high}"] * (high is not None)
     return " ".join([getattr(field.type, "__name__", field.type), *bounds])

@@ -54,7 +54,7 @@ def _pooled(compare: Callable, rivals: Sequence[str], ours: str = OURS, of: str 
     return test
 
 
-def _each(compare: Callable, rivals: Sequence[str], ours: str = OURS) -> Callable:
+def _each(compare: Callable, rivals: Sequence[str]) -> Callable:
     """The claim about every victim and rival; the weakest comparison decides."""
 
     def test(frame: pd.DataFrame) -> Comparison:
@@ -62,10 +62,10 @@ def _each(compare: Callable, rivals: Sequence[str], ours: str = OURS) -> Callabl
         for (dataset, model), rows in frame.groupby(VICTIM, sort=False):
             present = set(rows["method"])
             for rival in rivals:
-                if {rival, ours} <= present:
-                    found.append(compare(rows, rival, ours, f"{dataset}, {model}: against {rival}"))
+                if {rival, OURS} <= present:
+                    found.append(compare(rows, rival, OURS, f"{dataset}, {model}: against {rival}"))
         if not found:
-            raise NotTested(f"none of {', '.join(rivals)} beside {ours} in this run")
+            raise NotTested(f"none of {', '.join(rivals)} beside {OURS} in this run")
         return weakest(found)
 
     return test

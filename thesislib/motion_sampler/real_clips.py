@@ -70,13 +70,8 @@ class RealClip:
     energy: float
 
 
-def real_clips(source: str = "mv") -> list[RealClip]:
+def real_clips() -> list[RealClip]:
     """The real clips under ``THESISLIB_DATA/video``, by name; none if there is no such folder.
-
-    Parameters
-    ----------
-    source : str
-        As `motion_maps` takes it.
 
     Notes
     -----
@@ -92,7 +87,7 @@ def real_clips(source: str = "mv") -> list[RealClip]:
         except DatasetError:
             continue
         known = SHOWABLE.get(hashlib.sha256(file.read_bytes()).hexdigest()[:16])
-        maps = motion_maps(whole, source)
+        maps = motion_maps(whole)
         energy = motion_energy(maps)
         most = int(energy.argmax())
         frame = cv2.resize(whole[GROUP * (most + 1) - 1], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
