@@ -757,11 +757,11 @@ page.record(
 # - *What we do not know* decides it: bank size, sampling, length and rate of phase II in the thesis. With a low rate, or
 #   without drawing classes equally often, our phase II never learns the tail (Extra 4.A); a longer one might keep the head.
 #
-# On CIFAR-100-LT there was time on a GPU for six trainings of 40 epochs; what follows them was trained on a CPU. The recorded
-# rows have one seed, no verdict, and lie below what is published for 200 epochs. They show the same picture: the second phase learns
-# Medium as no other method does and forgets more than half of Many; the control keeps more of it and is better overall. No rate
-# that was tried brings the second phase near the control. The 200 epochs, the other ratios and the sweeps, which the
-# `paper` profile declares, were not run.
+# On CIFAR-100-LT most base networks were trained for 40 epochs on a GPU; what follows them was trained on a CPU. The recorded rows
+# have two seeds, no verdict, and lie below what is published for 200 epochs. Both seeds show the same picture: the second phase
+# learns Medium as no other method does and forgets more than half of Many; the control keeps more of it and is better overall. No
+# rate that was tried brings the second phase near the control. The 200 epochs, the other ratios and the sweeps, which
+# the `paper` profile declares, were not run.
 #
 # ## 4.6 Ablations
 #
