@@ -585,7 +585,7 @@ page.record(
 # ### 3.4.4 Ablation study
 #
 # **The improved motion map.** Intervals need not lie on the fixed grid: start and length can follow the movement. How the
-# thesis chooses them is not known; here an interval is taken for the share of pixels that its map moves.
+# thesis chooses them is not known; here an interval is taken for the energy of its map, the mean length of its vectors.
 
 
 # %% tags=["hide-input"]
@@ -713,7 +713,7 @@ page.record(
 )
 
 # %% [markdown]
-# The control changes every pixel by as much as the attack, at a random sign.
+# The control changes every pixel by as much as the attack, at a random sign that is the same in all frames.
 
 # %% [markdown]
 # ### 3.4.5 More visualisation

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata
 
 from thesislib.blackbox import Attempt, Goal, Victim
 from thesislib.blackbox.streams import Streams
@@ -239,6 +239,26 @@ def test_vbad_is_its_loop(room, make):
     check_against(
         VBAD(image_model, split=4, samples=4, step=0.03, loss="flicker", kappa=0.1, max_steps=15), room, loop
     )
+
+
+def test_a_targeted_direction_leads_to_nine_tenths_of_the_targets_features(room, make):
+    image_model = make.image_model()
+    attack = VBAD(image_model, loss="cross_entropy")
+    run = Attempt(Victim(room.model), room.images, room.goal, objective=cross_entropy, seed=1)
+    live = torch.arange(len(room.images))
+    wanted = torch.rand(len(live), 4, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = attack.tentative(run, room.images, live, wanted)
+    kept = []
+    for i in live.tolist():
+        drawn = Streams(1, [i], device="cpu", dtype=torch.float64).normal(torch.tensor([0]), (4, 7))[0]
+        for t in range(4):
+            frame = room.images[i][:, t][None].clone().requires_grad_()
+            features = image_model(frame)[0]
+            counts = [k for k in range(7) if norm.cdf(drawn[t, k].item()) < 0.9]
+            sum((features[k] - wanted[i, t, k]) ** 2 for k in counts).backward()
+            assert torch.equal(found[i, :, t], frame.grad[0].sign())
+            kept.append(len(counts) / 7)
+    assert 0.8 < np.mean(kept) < 0.97
 
 
 class RandomDirections(VBAD):

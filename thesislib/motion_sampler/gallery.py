@@ -165,7 +165,10 @@ def extra_3_b(settings: Settings) -> pd.DataFrame:
 
 
 def curves(settings: Settings) -> pd.DataFrame:
-    """Loss against queries, of the last check so far; a clip that is fooled keeps its last.
+    """Loss against queries, the lowest of all checks so far.
+
+    The loss of a fooled clip says nothing: beyond the boundary the runner-up is the old class, so that the surer the
+    victim is of the wrong one, the higher it stands. The lowest on the way there is kept instead.
 
     Returns
     -------
@@ -178,10 +181,9 @@ def curves(settings: Settings) -> pd.DataFrame:
         trace = run(settings, dataset, model, method).trace
         for clip, part in trace.groupby("clip"):
             at = np.searchsorted(part["queries"], moments, side="right") - 1
+            lowest = np.minimum.accumulate(part["loss"].to_numpy())
             rows.append(
-                pd.DataFrame(
-                    {"method": method, "clip": clip, "queries": moments, "loss": part["loss"].to_numpy()[at]}
-                )
+                pd.DataFrame({"method": method, "clip": clip, "queries": moments, "loss": lowest[at]})
             )
     return pd.concat(rows, ignore_index=True)
 

@@ -23,7 +23,7 @@ class VBAD:
 
     In each iteration the tentative direction of a frame is the sign of the gradient of
     ``|features(frame) - reference|^2``: the reference is random, redrawn each time (untargeted), or features of
-    a clip of the target class of which a random tenth counts (targeted). The frame is cut into patches, and
+    a clip of the target class of which a random nine tenths count (targeted). The frame is cut into patches, and
     antithetic pairs along random weights of all patches estimate how the loss depends on each weight. The clip
     moves by ``step`` along the direction times the sign of each patch's estimate: ``2 * samples + 1`` queries.
 
@@ -139,7 +139,7 @@ class VBAD:
             if wanted is None:
                 gap = features - 5 * drawn.abs()
             else:
-                gap = (features - wanted.flatten(0, 1)) * (drawn > 1.2815515655446004)  # a tenth of them
+                gap = (features - wanted.flatten(0, 1)) * (drawn < 1.2815515655446004)  # nine tenths
             (slope,) = torch.autograd.grad(gap.pow(2).sum(), frames)
         return slope.sign().view(len(live), current.shape[2], *frames.shape[1:]).movedim(1, 2)
 
