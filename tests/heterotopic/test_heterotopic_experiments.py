@@ -6,14 +6,23 @@ import numpy as np
 import pytest
 import torch
 
-from thesislib.heterotopic import experiments, filters, mutual_information, observation, self_supervision
-from thesislib.heterotopic.columns import STAND_INS
+from thesislib.datasets.longtail import TAILS, longtail_counts
+from thesislib.heterotopic import (
+    experiments,
+    filters,
+    mutual_information,
+    observation,
+    pool,
+    self_supervision,
+)
+from thesislib.heterotopic.columns import STAND_INS, THESIS
 from thesislib.heterotopic.pool import case, found
 from thesislib.heterotopic.runs import Training, ensemble, fresh, images_of, in_turn, network, trained
 from thesislib.heterotopic.settings import (
     BASE,
     BEFORE,
     BOUNDS,
+    CLASSES,
     FEATURES,
     FILTERS,
     GENERIC,
@@ -200,3 +209,14 @@ def test_this_chapter_s_half_of_the_side_by_side_is_its_table():
     mine, table = experiments.side_by_side(SMOKE), experiments.tab_5_5(SMOKE)
     both = mine.merge(table, on=["dataset", "method", "seed", "shot"], suffixes=("", " table"))
     assert len(both) == len(mine) and (both["accuracy"] == both["accuracy table"]).all()
+
+
+@pytest.mark.parametrize("dataset", (*STAND_INS, *THESIS))
+def test_no_group_of_classes_is_empty(dataset, monkeypatch):
+    """Counts as the data set is drawn, so that no data are needed; accuracies of 0 for Many and 1 for Few classes."""
+    tail = TAILS[dataset]
+    classes = tail.drawing.classes if tail.drawing else CLASSES[dataset]
+    counts = longtail_counts(classes, tail.largest, tail.ratio)
+    monkeypatch.setattr(pool, "images_of", lambda *_: {"counts": torch.tensor(counts)})
+    found = pool.by_shot(dataset, np.linspace(0, 1, classes).tolist())
+    assert 0 <= found["Many"] < found["Medium"] < found["Few"] <= 100

@@ -29,7 +29,7 @@ def compute(chapter: Chapter, settings: ChapterSettings, workers: int) -> None:
     items = tasks(chapter, settings)
     width = min(workers, len(items))
     with tqdm(total=len(items), desc=f"{chapter.name}, {width} cores", leave=False) as bar:
-        for _ in executors.outcomes(_make, items, executors.processes, width, bar.refresh):
+        for _ in executors.outcomes(_make, items, executors.processes, width, lambda: None):
             bar.update()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from thesislib.datasets.longtail import TAILS
+from thesislib.heterotopic.columns import THRESHOLDS
 from thesislib.heterotopic.runs import SelfSupervision, Training, images_of, measured
 from thesislib.heterotopic.settings import (
     BASE,
@@ -94,7 +95,7 @@ def found(settings: Settings, dataset: str, method: str, seed: int, **changes: A
 def by_shot(dataset: str, by_class: list[float]) -> dict[str, float]:
     """Accuracy in percent of Many, Medium and Few classes and of all."""
     tail, counts = TAILS[dataset], images_of(dataset, None)["counts"].tolist()
-    groups = shot_groups(counts, tail.many, tail.few)
+    groups = shot_groups(counts, *THRESHOLDS.get(dataset, (tail.many, tail.few)))
     accuracies = np.array(by_class)
     rows = {name: 100 * balanced_accuracy(accuracies, groups[name]) for name in SHOTS}
     return rows | {"All": 100 * balanced_accuracy(accuracies)}

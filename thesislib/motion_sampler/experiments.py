@@ -134,8 +134,8 @@ def tab_3_6(settings: Settings) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Keys ``dataset``, ``model``, ``clip``; values ``success`` (of the attack on the RGB victim), and whether the
-        motion stream is right: ``before``, ``after``, and ``control``, where the changes of each pixel of the clip have a
-        random sign, the same in all frames; ``accuracy``, that of the stream on all test clips (%).
+        motion stream is right: ``before``, ``after``, and ``control``, where the changes of each pixel have a random
+        sign, the same in all frames; ``accuracy``, that of the stream on all test clips (%).
     """
     frames = []
     for dataset in settings.having(MOTION_SETS):
