@@ -315,7 +315,7 @@ print(
 # %% [markdown]
 # ## 6.4 Experiments
 #
-# **Methods.** MM-type: batch MM, MISO, SMM. Stochastic gradients: proximal SGD, SVRG and SAGA with batches of $n^{2/3}$,
+# **Methods.** MM-type: batch MM, MISO, SMM. Stochastic gradients: proximal SGD, SVRG with batches of $n^{2/3}$, SAGA with single samples,
 # SPIDER with its normalised step. All start from the same point, and every evaluation is counted, those of the
 # restarts too. What is plotted (objective, gradient) is evaluated outside the count and outside the clock.
 #
