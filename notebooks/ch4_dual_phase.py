@@ -414,7 +414,7 @@ def words_of(row):
         yield f"{row['tail images']:.0f} tail images"
     done = row["part"] != "bank"
     yield (
-        f"head, among its own {row['head accuracy']:.0f} %"
+        f"head alone {row['head accuracy']:.0f} %"
         if done
         else "no training"
     )
@@ -454,6 +454,8 @@ page.record(
 )
 
 # %% [markdown]
+# *Head alone* is the accuracy on head classes when only they may be the answer, *tail* that when all may.
+#
 # ### 4.4.3 Keeping what was learnt
 #
 # #### 4.4.3.1 Exemplar bank
