@@ -71,7 +71,12 @@ def _stage(site: Path, profile: str) -> str:
     pages |= _mathjax()
     for chapter in house.chapters().values():
         if chapter.package and chapter.written:
-            pages |= _executed(chapter, profile)
+            mine = _executed(chapter, profile)
+            if taken := sorted(pages.keys() & mine.keys()):  # one chapter would show the other's picture
+                raise CompanionError(
+                    f"{chapter.name}: another page has a file {taken[0]}; give it another name"
+                )
+            pages |= mine
     found, kept = board.rows(profile), board.recorded_rows()
     every = [row.record for row in [*found, *kept] if row.record]
     whole = board.document(found, kept, profile)

@@ -136,7 +136,7 @@ class Page:
         import matplotlib.pyplot as plt
 
         self._shown += 1
-        name = f"picture-{self._shown}.svg"
+        name = f"{self.chapter.name}-picture-{self._shown}.svg"  # all chapters share a folder in the book
         images = figures.render(figure)
         plt.close(figure)
         memo.write_atomic(self.folder / name, images["svg"])
