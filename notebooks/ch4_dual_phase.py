@@ -413,11 +413,7 @@ def words_of(row):
     if row["tail images"]:
         yield f"{row['tail images']:.0f} tail images"
     done = row["part"] != "bank"
-    yield (
-        f"head alone {row['head accuracy']:.0f} %"
-        if done
-        else "no training"
-    )
+    yield (f"head alone {row['head accuracy']:.0f} %" if done else "no training")
     if row["part"] == "phase II":
         yield f"tail {row['tail accuracy']:.0f} %"
 
