@@ -41,7 +41,7 @@ SHOWABLE = {
 }
 
 
-SIDE, GRID = 112, 28
+SIDE, GRID = 84, 28
 """Pixels of a frame and vectors of a map as they are shown, along one side."""
 
 
