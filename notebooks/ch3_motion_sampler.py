@@ -529,8 +529,8 @@ page.record(
 # Frames of 32 pixels show some twenty distinct vectors, those of the thesis hundreds, and a coarse grid of tiles, which is
 # E-Bandits' prior, describes so small a frame about as well as its motion does.
 #
-# Both victims of a set are attacked on mostly the same clips, so the pairs of a claim over all victims are fewer than their number
-# says and its interval is a little too narrow; drawn again by clip, that against E-Bandits just reaches zero. And the `paper`
+# Both victims of a set are attacked on mostly the same clips, so intervals over all victims come from drawing clips again, each with
+# both its victims. The `paper`
 # profile of this chapter, for whoever has the real sets, still shows its victims eight frames of 32 pixels, takes the first clips
 # that they have right, and runs on a CPU: it is the way to a run of the thesis's size, not that run.
 #

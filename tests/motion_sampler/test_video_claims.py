@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from thesislib.motion_sampler.claims import CLAIMS, OURS
+from thesislib.motion_sampler.claims import CLAIMS, OURS, by_clip
 from thesislib.motion_sampler.settings import LOSSES
 
 N = 60
@@ -25,6 +25,7 @@ def pool(queries, *, success=None, of="method", cells=(("moves", "I3D"), ("looks
                         "model": model,
                         of: name,
                         "clip": range(N),
+                        "number": range(N),
                         "success": (success or {}).get(name, np.arange(N) % 10 < 8).astype(int),
                         "charged": 20 * level * noise * rng.uniform(0.9, 1.1, N),
                     }
@@ -100,6 +101,18 @@ def test_losses():
     assert verdicts("tab-3.5", pool(dict.fromkeys(LOSSES, 1.0), of="loss")) == ["undecided"]
 
 
+def test_a_second_victim_on_the_same_clips_narrows_no_interval():
+    gain = np.random.default_rng(0).normal(0.1, 1, N)
+    one = pd.DataFrame({"dataset": "moves", "number": range(N)})
+    alone = by_clip(gain, one, unit="")
+    twice = by_clip(np.tile(gain, 2), pd.concat([one, one]), unit="")
+    assert (twice.low, twice.high, twice.n) == pytest.approx((alone.low, alone.high, N))
+    apart = by_clip(np.tile(gain, 2), pd.concat([one, one.assign(dataset="looks")]), unit="")
+    assert (apart.high - apart.low) * np.sqrt(2) == pytest.approx(alone.high - alone.low, rel=0.05)
+    # One clip a row is the ordinary bootstrap: its spread is that of a mean.
+    assert alone.high - alone.low == pytest.approx(2 * 1.96 * gain.std() / np.sqrt(N), rel=0.05)
+
+
 def intervals(queries, moved):
     frame = pool({OURS: 1.0, "Improved map": queries})
     level = frame["method"].map({OURS: 0.3, "Improved map": moved})
@@ -138,7 +151,7 @@ def energies(fooled, others, relation=0.0):
         {
             "dataset": "looks",
             "model": model,
-            "clip": 0,
+            "number": np.arange(2 * N) % N,
             "success": success,
             "energy": energy,
             "charged": charged,
@@ -165,7 +178,16 @@ def streams(after, control):
     before[:20] = 0
     rng = np.random.default_rng(3)
     right = lambda share: (rng.random(2 * N) < share).astype(int)  # noqa: E731
-    return pd.DataFrame({"success": 1, "before": before, "after": right(after), "control": right(control)})
+    return pd.DataFrame(
+        {
+            "dataset": "moves",
+            "number": range(2 * N),
+            "success": 1,
+            "before": before,
+            "after": right(after),
+            "control": right(control),
+        }
+    )
 
 
 def test_transfer_is_counted_where_the_stream_was_right():

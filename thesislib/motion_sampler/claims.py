@@ -1,7 +1,8 @@
 """What the thesis says of chapter 3's figures and tables, as tests of their frames (thesis, section 3.4).
 
-Comparisons are paired over clips: the same clips of the same victim on both sides. A clip that a method did not fool
-is charged the whole budget, which understates what it would have cost; that favours whoever fails more often.
+Comparisons are paired over clips: the same clips of the same victim on both sides. Victims of a data set share most
+of theirs, so intervals come from drawing clips again, each with all its victims. A clip that a method did not fool is
+charged the whole budget, which understates what it would have cost; that favours whoever fails more often.
 
 Functions take ``rows`` of a frame, the names of methods (``ours``), the column ``of`` which they are, and a ``label``.
 """
@@ -18,7 +19,7 @@ from thesislib.evidence import MIN_ITEMS, Claim, Comparison, NotTested, paired_b
 
 OURS = "ME-Sampler(MV)"
 RIVALS = ("E-NES", "E-Bandits", "V-BAD")
-VICTIM = ["dataset", "model"]
+VICTIM, CLIP = ["dataset", "model"], ["dataset", "number"]
 LOG_QUERIES = "factor in queries, log10"
 CLIPS = "clips"
 LEAST = 5  # clips on either side, for a difference between fooled and not fooled
@@ -27,14 +28,64 @@ DRAWS = 10_000
 
 def fewer_queries(rows: pd.DataFrame, rival: str, ours: str, label: str, of: str = "method") -> Comparison:
     """Log10 of the rival's queries less that of ours."""
-    sides = pairs(rows, "charged", rival, ours, of=of, on=[*VICTIM, "clip"])
-    return paired_bootstrap(*np.log10(sides), unit=LOG_QUERIES, pairs=CLIPS, label=label)
+    theirs, mine, clips = _sides(rows, "charged", rival, ours, of)
+    return by_clip(np.log10(theirs) - np.log10(mine), clips, unit=LOG_QUERIES, label=label)
 
 
 def more_success(rows: pd.DataFrame, rival: str, ours: str, label: str, of: str = "method") -> Comparison:
     """Our success rate less the rival's."""
-    sides = pairs(rows, "success", ours, rival, of=of, on=[*VICTIM, "clip"])
-    return paired_bootstrap(*sides, unit="success rate", pairs=CLIPS, label=label)
+    mine, theirs, clips = _sides(rows, "success", ours, rival, of)
+    return by_clip(mine - theirs, clips, unit="success rate", label=label)
+
+
+def _sides(
+    rows: pd.DataFrame, value: str, first: str, second: str, of: str = "method"
+) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+    """A column of both sides, victim by victim, and which clip each row is of."""
+    on = [*CLIP, "model"]
+    sides = pairs(rows, value, first, second, of=of, on=on)
+    return *sides, rows.loc[rows[of] == first, on].sort_values(on)[CLIP]
+
+
+def by_clip(gain: np.ndarray, clips: pd.DataFrame, *, unit: str, label: str = "") -> Comparison:
+    """Mean of paired differences, with an interval from drawing each data set's clips again.
+
+    Parameters
+    ----------
+    gain : array, shape (rows,)
+        One difference a victim and clip.
+    clips : DataFrame, shape (rows, 2)
+        Columns ``dataset`` and ``number``: rows of one clip are drawn together.
+
+    Raises
+    ------
+    NotTested
+        With fewer than fifty clips.
+    """
+    weights, cell = redrawn(clips)
+    sums, counts = (np.bincount(cell, w, minlength=weights.shape[1]) for w in (gain, None))
+    means = (weights @ sums) / (weights @ counts)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Comparison(float(gain.mean()), float(low), float(high), weights.shape[1], CLIPS, unit, label)
+
+
+def redrawn(clips: pd.DataFrame, draws: int = DRAWS) -> tuple[np.ndarray, np.ndarray]:
+    """How often each clip comes in each of many draws, shape (draws, clips), and the clip of each row.
+
+    Raises
+    ------
+    NotTested
+        With fewer than fifty clips.
+    """
+    cell = clips.groupby(CLIP, sort=False).ngroup().to_numpy()
+    sets = clips["dataset"].to_numpy()[np.unique(cell, return_index=True)[1]]
+    if len(sets) < MIN_ITEMS:
+        raise NotTested(f"{len(sets)} clips, {MIN_ITEMS} needed for an interval")
+    rng, weights = np.random.default_rng(0), np.zeros((draws, len(sets)))
+    for name in pd.unique(sets):
+        mine = np.flatnonzero(sets == name)
+        weights[:, mine] = rng.multinomial(len(mine), np.full(len(mine), 1 / len(mine)), size=draws)
+    return weights, cell
 
 
 def _pooled(compare: Callable, rivals: Sequence[str], ours: str = OURS, of: str = "method") -> Callable:
@@ -80,11 +131,9 @@ def _shared(frame: pd.DataFrame, rival: str, ours: str, of: str) -> pd.DataFrame
 
 def _not_worse(margin: float) -> Callable:
     def compare(rows: pd.DataFrame, rival: str, ours: str, label: str, of: str = "method") -> Comparison:
-        theirs, mine = pairs(rows, "charged", rival, ours, of=of, on=[*VICTIM, "clip"])
+        theirs, mine, clips = _sides(rows, "charged", rival, ours, of)
         unit = f"{LOG_QUERIES}, above -{margin:.2g}"
-        return paired_bootstrap(
-            np.log10(theirs) + margin, np.log10(mine), unit=unit, pairs=CLIPS, label=label
-        )
+        return by_clip(np.log10(theirs) - np.log10(mine) + margin, clips, unit=unit, label=label)
 
     return compare
 
@@ -115,51 +164,54 @@ def _lower_loss(frame: pd.DataFrame) -> Comparison:
 
 
 def _more_complete(frame: pd.DataFrame) -> Comparison:
-    sides = pairs(frame, "moved", "Improved map", OURS, on=[*VICTIM, "clip"])
-    return paired_bootstrap(*sides, unit="share of pixels that move", pairs=CLIPS)
+    improved, fixed, clips = _sides(frame, "moved", "Improved map", OURS)
+    return by_clip(improved - fixed, clips, unit="share of pixels that move")
 
 
 def _transfers(frame: pd.DataFrame) -> Comparison:
     """Clips that fooled the RGB victim and were right on the motion stream: errors after, less those of the control."""
     rows = frame[(frame["success"] > 0) & (frame["before"] > 0)]
-    wrong = 1 - rows["after"].to_numpy(float), 1 - rows["control"].to_numpy(float)
-    return paired_bootstrap(*wrong, unit="share of clips that the stream misses", pairs=CLIPS)
+    more = rows["control"].to_numpy(float) - rows["after"].to_numpy(float)
+    return by_clip(more, rows[CLIP], unit="share of clips that the stream misses")
 
 
 def _still(frame: pd.DataFrame) -> Comparison:
-    """Mean log10 of the energy of clips that were fooled less that of clips that were not; resampled apart."""
+    """Mean log10 of the energy of clips that were fooled less that of clips that were not."""
     energy = np.log10(frame["energy"].to_numpy(float) + 0.01)
     fooled = frame["success"].to_numpy() > 0
     sides = energy[fooled], energy[~fooled]
-    if len(frame) < MIN_ITEMS or min(map(len, sides)) < LEAST:
+    if min(map(len, sides)) < LEAST:
         raise NotTested(f"{len(sides[0])} clips fooled and {len(sides[1])} not; {LEAST} of each are needed")
-    rng = np.random.default_rng(0)
-    means = [rng.choice(side, (DRAWS, len(side))).mean(axis=1) for side in sides]
-    low, high = np.quantile(means[0] - means[1], [0.025, 0.975])
+    weights, cell = redrawn(frame[CLIP])
+    weights = weights[:, cell]
+    with np.errstate(invalid="ignore"):  # a draw without any of the few clips on one side says nothing
+        means = [(weights[:, g] @ energy[g]) / weights[:, g].sum(1) for g in (fooled, ~fooled)]
+    low, high = np.nanquantile(means[0] - means[1], [0.025, 0.975])
     estimate = float(sides[0].mean() - sides[1].mean())
     label = f"{len(sides[0])} fooled against {len(sides[1])} not"
     return Comparison(
-        estimate, float(low), float(high), len(frame), CLIPS, "factor in motion energy, log10", label
+        estimate, float(low), float(high), int(cell.max()) + 1, CLIPS, "factor in motion energy, log10", label
     )
 
 
 def _fewer_with_motion(frame: pd.DataFrame) -> Comparison:
-    """Minus the rank correlation of energy and queries, averaged over victims; clips resampled within each."""
-    cells = [rows[["energy", "charged"]].to_numpy(float) for _, rows in frame.groupby(VICTIM, sort=False)]
+    """Minus the rank correlation of energy and queries, averaged over victims."""
+    weights, cell = redrawn(frame[CLIP], draws=500)
+    table = frame[["energy", "charged"]].to_numpy(float)
+    victims = list(frame.reset_index(drop=True).groupby(VICTIM, sort=False).groups.values())
+    cells = [table[rows] for rows in victims]
     if min(map(len, cells)) < MIN_ITEMS:
         raise NotTested(f"{min(map(len, cells))} clips of a victim, {MIN_ITEMS} needed")
-    rng = np.random.default_rng(0)
 
     def average(tables: list[np.ndarray]) -> float:
         found = [spearmanr(*t.T).statistic for t in tables if (np.ptp(t, axis=0) > 0).all()]
         return -float(np.mean(found)) if found else 0.0
 
-    resampled = [average([t[rng.integers(len(t), size=len(t))] for t in cells]) for _ in range(500)]
+    times = weights.astype(int)[:, cell]
+    resampled = [average([np.repeat(table[v], drawn[v], axis=0) for v in victims]) for drawn in times]
     low, high = np.quantile(resampled, [0.025, 0.975])
-    count = sum(map(len, cells))
-    return Comparison(
-        average(cells), float(low), float(high), count, CLIPS, "rank correlation, sign turned", ""
-    )
+    unit = "rank correlation, sign turned"
+    return Comparison(average(cells), float(low), float(high), weights.shape[1], CLIPS, unit)
 
 
 def _against(rival: str) -> Claim:

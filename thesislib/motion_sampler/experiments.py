@@ -95,8 +95,9 @@ def tab_3_2(settings: Settings) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Keys ``dataset``, ``model``, ``method``, ``clip``; values ``success``, ``queries`` (exact; of a failure all it
-        spent), ``charged`` (a failure is charged the budget), ``steps``, ``linf`` (0 of a failure).
+        Keys ``dataset``, ``model``, ``method``, ``clip``; values ``number`` (in the test set: the same for a clip that
+        two victims share), ``success``, ``queries`` (exact; of a failure all it spent), ``charged`` (a failure is
+        charged the budget), ``steps``, ``linf`` (0 of a failure).
     """
     return _pool(settings, "tab-3.2")
 
@@ -133,9 +134,9 @@ def tab_3_6(settings: Settings) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Keys ``dataset``, ``model``, ``clip``; values ``success`` (of the attack on the RGB victim), and whether the
-        motion stream is right: ``before``, ``after``, and ``control``, where the changes of each pixel have a random
-        sign, the same in all frames; ``accuracy``, that of the stream on all test clips (%).
+        Keys ``dataset``, ``model``, ``clip``; values ``number``, ``success`` (of the attack on the RGB victim), and
+        whether the motion stream is right: ``before``, ``after``, and ``control``, where the changes of each pixel
+        have a random sign, the same in all frames; ``accuracy``, that of the stream on all test clips (%).
     """
     frames = []
     for dataset in settings.having(MOTION_SETS):
@@ -159,10 +160,12 @@ def tab_3_6(settings: Settings) -> pd.DataFrame:
                 k: (predict(stream, flow_of(v), batch=64).argmax(1) == labels).int().tolist()
                 for k, v in shown.items()
             }
-            rows = kept.frame[["clip", "success"]].assign(**right, accuracy=accuracy)
+            rows = kept.frame[["clip", "number", "success"]].assign(**right, accuracy=accuracy)
             frames.append(rows.assign(dataset=dataset, model=model))
     frame = pd.concat(frames, ignore_index=True)
-    return rounded(frame[["dataset", "model", "clip", "success", "before", "after", "control", "accuracy"]])
+    return rounded(
+        frame[["dataset", "model", "clip", "number", "success", "before", "after", "control", "accuracy"]]
+    )
 
 
 def fig_3_5(settings: Settings) -> pd.DataFrame:

@@ -200,8 +200,8 @@ def energies(settings: Settings, datasets: tuple[str, ...]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Keys ``dataset``, ``model``, ``clip``; values ``energy`` (mean length of the vectors of its maps, pixels of the
-        recorded clip), ``success``, ``queries``, ``charged``.
+        Keys ``dataset``, ``model``, ``clip``; values ``number`` (in the test set), ``energy`` (mean length of the
+        vectors of its maps, pixels of the recorded clip), ``success``, ``queries``, ``charged``.
     """
     frames = []
     for dataset in datasets:
@@ -210,7 +210,7 @@ def energies(settings: Settings, datasets: tuple[str, ...]) -> pd.DataFrame:
             rows = measured(settings, run(settings, dataset, model, OURS), dataset, model)
             frames.append(rows.assign(energy=[motion_energy(m).mean() for m in maps]))
     frame = pd.concat(frames, ignore_index=True)
-    return rounded(frame[["dataset", "model", "clip", "energy", "success", "queries", "charged"]])
+    return rounded(frame[["dataset", "model", "clip", "number", "energy", "success", "queries", "charged"]])
 
 
 def _clips(settings: Settings, identity: str) -> pd.DataFrame:

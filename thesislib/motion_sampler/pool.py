@@ -15,7 +15,7 @@ from thesislib.motion_sampler.column import UNTARGETED
 from thesislib.motion_sampler.runs import Case, Kept, attacked, chosen, maps_for
 from thesislib.motion_sampler.settings import OURS, Settings
 
-MEASURES = ["success", "queries", "charged", "steps", "linf"]
+MEASURES = ["number", "success", "queries", "charged", "steps", "linf"]
 
 
 def case_of(

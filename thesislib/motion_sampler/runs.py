@@ -71,7 +71,8 @@ class Kept:
     Attributes
     ----------
     frame : DataFrame
-        One row a clip: ``clip`` (the place), ``label``, ``predicted``, ``success``, ``linf``, ``queries``, ``steps``.
+        One row a clip: ``clip`` (the place), ``number`` (in the test set, the same for every victim), ``label``,
+        ``predicted``, ``success``, ``linf``, ``queries``, ``steps``.
     trace : DataFrame
         One row a clip and check: ``clip``, ``queries``, ``loss``.
     change : Tensor, shape (n, 3, frames, height, width)
@@ -159,11 +160,13 @@ def source_of(method: str) -> str:
 @memoised(data="dataset")
 def _kept(dataset: str, case: Case, numbers: tuple[int, ...], held_out: bool, code: str) -> dict:
     result = attack(case, numbers, held_out=held_out)
-    _, labels, _ = chosen(case.dataset, case.victim, case.seed, numbers, held_out)
+    _, labels, ids = chosen(case.dataset, case.victim, case.seed, numbers, held_out)
     frame = result.to_frame().rename(columns={"image": "clip"})
     if frame["skipped"].any():
         raise ValueError("a clip counted as correctly classified is not")
-    frame = frame.assign(clip=list(numbers), label=labels.tolist()).drop(columns=["skipped", "l2"])
+    frame = frame.assign(clip=list(numbers), number=ids, label=labels.tolist()).drop(
+        columns=["skipped", "l2"]
+    )
     trace = result.trace().rename(columns={"image": "clip"}).drop(columns="step")
     change = (result.adversarial - result.clean).numpy().astype("<f2")
     return {
