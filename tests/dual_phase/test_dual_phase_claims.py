@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from thesislib.dual_phase.claims import CLAIMS, CONTROL, OURS
+from thesislib.dual_phase.claims import CLAIMS, CONTROLS, OURS
 from thesislib.evidence import NotTested
 
+CONTROL, SAME = CONTROLS
 SEEDS, SHOTS = range(6), ("Many", "Medium", "Few", "All")
 
 
@@ -35,6 +36,14 @@ def test_every_baseline_must_be_beaten(identity):
     assert verdicts(identity, equal) == ["undecided"] * 2
     assert verdicts(identity, frame("method", good, seeds=range(3))) == ["not tested at this profile"] * 2
     assert verdicts(identity, frame("method", {"CE": 1.0})) == ["not tested at this profile"] * 2
+    herded = good | {"Dual-phase, herding": 70.0}  # a way of ours, no baseline
+    assert verdicts(identity, frame("method", herded)) == ["holds", "does not hold"]
+
+
+def test_both_controls_count():
+    scores = {OURS: 60.0, "CE": 50.0, CONTROL: 55.0}
+    assert verdicts("tab-4.2", frame("method", scores | {SAME: 55.0})) == ["holds", "holds"]
+    assert verdicts("tab-4.2", frame("method", scores | {SAME: 61.0})) == ["holds", "does not hold"]
 
 
 def test_each_ratio_counts_and_one_with_few_seeds_is_left_out_and_said():

@@ -83,6 +83,10 @@ def test_methods_differ_in_what_they_say_and_in_nothing_else():
     control, ours = cases["Joint, then phase II"][1].phase_two, cases["Dual-phase"][1].phase_two
     assert replace(control, recipe=ours.recipe, balanced=ours.balanced) == ours
     assert control.recipe == replace(ours.recipe, lr=control.recipe.lr)
+    same, dual = cases["Joint, same phase II"][1], cases["Dual-phase"]
+    assert replace(same, more_than=None) == dual[1] and same.more_than == dual[0].more_than
+    herded = cases["Dual-phase, herding"][1].phase_two
+    assert replace(herded, rule=ours.rule, recipe=ours.recipe, balanced=ours.balanced) == ours != herded
 
 
 def test_longer_training_has_the_iterations_of_both_phases():

@@ -103,6 +103,29 @@ def test_phase_two_sees_bank_and_tail_and_nothing_else(first):
     assert set(train[1][bank.indices].tolist()) == set(HEAD)
 
 
+def test_a_joint_model_keeps_its_rows_and_sees_the_same_kind_of_images(first):
+    _, train = first
+    joint, seen = resnet(4), set()
+    before = copy.deepcopy(joint[-1])
+
+    def watch(images, generator):
+        seen.update(images[:, 0, 0, 0].tolist())
+        return images
+
+    still = PhaseTwo(recipe=Recipe(epochs=1, batch=16, lr=1e-12), length=64, bank=3)
+    made = phase_two(joint, train, HEAD, still, augment=watch)
+    torch.testing.assert_close(made[-1].weight, before.weight)
+    torch.testing.assert_close(made[-1].bias, before.bias)
+    bank = select_bank(joint, train, HEAD, 3)
+    kept = torch.isin(train[1], torch.tensor([1, 3]))
+    kept[bank.indices] = True
+    assert seen == set(train[0][kept][:, 0, 0, 0].tolist()) and set(train[1][bank.indices].tolist()) == set(
+        HEAD
+    )
+    with pytest.raises(ValueError, match="has 3 logits; expected 2, for the head, or 4"):
+        phase_two(resnet(3), train, HEAD, still)
+
+
 def test_balanced_sampling_draws_classes_equally_often(first):
     model, train = first
     labels = {value: k for value, k in zip(train[0][:, 0, 0, 0].tolist(), train[1].tolist(), strict=True)}

@@ -13,7 +13,17 @@ SMOKE = resolve("smoke")
 
 @pytest.mark.parametrize(
     "method",
-    ["CE", "tau-norm", "cRT", "LWS", "Linear probe", "Head probe", "Joint, then phase II", "Dual-phase"],
+    [
+        "CE",
+        "tau-norm",
+        "cRT",
+        "LWS",
+        "Linear probe",
+        "Head probe",
+        "Joint, then phase II",
+        "Joint, same phase II",
+        "Dual-phase",
+    ],
 )
 def test_counts_are_what_the_augmentation_saw(tmp_path, monkeypatch, method):
     monkeypatch.setenv("THESISLIB_CACHE", str(tmp_path))

@@ -239,11 +239,13 @@ def phase_two(
     Parameters
     ----------
     model : Sequential
-        Of phase I, on `head`; moved to the device, left as it is otherwise.
+        Of phase I, on `head`, or a joint one with a logit for each class, whose rows are kept; moved to the device,
+        left as it is otherwise.
     train : (images, labels)
         Of all classes.
     head : sequence of int
-        If that is every class, there is no tail, and this is fine-tuning on the bank.
+        The classes that the bank is for. If that is every class, there is no tail, and this is fine-tuning on the
+        bank.
     how : PhaseTwo
     seed : int
     precision : str
@@ -258,12 +260,16 @@ def phase_two(
     Raises
     ------
     ValueError
-        If there is neither bank nor tail.
+        If there is neither bank nor tail, or the model has logits for neither the head nor all classes.
     FloatingPointError
         If the loss ceases to be finite.
     """
     images, labels = train
-    classes = int(labels.max()) + 1
+    classes, known = int(labels.max()) + 1, model[-1].out_features
+    if known not in (len(head), classes):
+        raise ValueError(
+            f"the model has {known} logits; expected {len(head)}, for the head, or {classes}, for all classes"
+        )
     device = options.get("device", next(model.parameters()).device)
     model.to(device)
     chosen = ~torch.isin(labels.cpu(), torch.as_tensor([int(k) for k in head]))
@@ -273,7 +279,8 @@ def phase_two(
     if not chosen.any():
         raise ValueError("phase II has no image: the head is every class and the bank is empty")
     kept = chosen.nonzero()[:, 0].to(images.device)
-    start = copy.deepcopy(complete(model, head, classes, seed)).requires_grad_(True)
+    whole = complete(model, head, classes, seed) if known == len(head) else model
+    start = copy.deepcopy(whole).requires_grad_(True)
     learner = Retentive(start) if how.retention else start
 
     def loss(logits: Tensor, labels: Tensor, epoch: int) -> Tensor:

@@ -112,6 +112,10 @@ def _of(
             return head, Finish()
         case "Joint, then phase II":
             return joint, Finish(kind="Phase II", phase_two=column.control)
+        case "Joint, same phase II":
+            return joint, Finish(kind="Phase II", phase_two=second, more_than=head.more_than)
+        case "Dual-phase, herding":
+            return head, Finish(kind="Phase II", phase_two=column.herded)
         case "Dual-phase":
             return (joint if head.more_than == 0 else head), Finish(kind="Phase II", phase_two=second)
     raise ValueError(f"method = {method!r} is unknown")

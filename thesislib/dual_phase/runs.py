@@ -103,12 +103,15 @@ class Finish:
     tau : float
         Of tau-norm and logit adjustment.
     phase_two : PhaseTwo, optional
+    more_than : float, optional
+        Classes with more than so many training images are phase II's head; None: those of the training.
     """
 
     kind: str = "none"
     recipe: Recipe | None = None
     tau: float = 1.0
     phase_two: PhaseTwo | None = field(default=None)
+    more_than: float | None = None
 
 
 @functools.lru_cache(maxsize=3)
@@ -249,7 +252,10 @@ def finished(training: Training, finish: Finish) -> nn.Sequential:
         case "LWS":
             return lws(model, train, finish.recipe, **options)
         case "Phase II":
-            return phase_two(model, train, head_of(training), finish.phase_two, **options)
+            head = head_of(training)
+            if finish.more_than is not None:
+                head = head_classes(data["counts"].tolist(), finish.more_than)
+            return phase_two(model, train, head, finish.phase_two, **options)
         case "Linear probe":
             head = head_classes(data["counts"].tolist(), TAILS[training.dataset].many)
             size = model[-1].in_features

@@ -32,10 +32,14 @@ METHODS = (
     "cRT",
     "LWS",
     "Joint, then phase II",
+    "Joint, same phase II",
     "Dual-phase",
+    "Dual-phase, herding",
 )
-"""Rows of the comparisons. "CE, longer" has as many iterations as both phases; "Joint, then phase II" is the
-dual-phase method without its phase I on head classes alone (K = C): the internal control."""
+"""Rows of the comparisons. "CE, longer" has as many iterations as both phases. Two controls know no phase I on head
+classes alone: "Joint, then phase II" is the joint model with a bank of every class (K = C) and settings of its own,
+"Joint, same phase II" the joint model with what dual-phase's second phase has: a bank of head classes, all images of
+the tail, its settings. "Dual-phase, herding" selects the bank by herding, with settings of its own."""
 SHOTS = ("Many", "Medium", "Few", "All")
 HEAD_ROWS = (
     "Model-all",
@@ -43,14 +47,6 @@ HEAD_ROWS = (
     "Model-head",
     "Model-all, linear probe",
     "Model-head, linear probe",
-)
-ABLATION = (
-    "CE",
-    "Phase I and II, no bank",
-    "Random bank",
-    "Selected bank",
-    "Selected bank, memory-retentive",
-    "Joint, then phase II",
 )
 RULES = ("random", "nearest", "herding", "alternating", "discriminative")
 FORMS = ("none", "cross-graph", "graph matching", "pointwise", "relational", "one-way")
@@ -142,7 +138,7 @@ PROFILES: dict[str, Settings] = {
     "laptop": Settings(
         profile="laptop",
         methods=tuple(m for m in METHODS if m not in ("CE, longer", "Focal", "CB")),
-        few_methods=("CE", "cRT", "Joint, then phase II", "Dual-phase"),
+        few_methods=("CE", "cRT", "Joint, then phase II", "Joint, same phase II", "Dual-phase"),
     ),
     "paper": Settings(
         profile="paper",
@@ -248,6 +244,7 @@ _STAGES = ("lr=0.5", "lr=0.2", "lr=0.05", "lr=0.01")
 _TAUS = tuple(f"tau={k / 4:g}" for k in range(1, 7))
 SEARCH: dict[str, tuple[str, ...]] = {
     "Dual-phase": _RATES,
+    "Dual-phase, herding": _RATES,
     "Joint, then phase II": _RATES,
     "cRT": _STAGES,
     "LWS": _STAGES,
