@@ -23,6 +23,7 @@ from PIL import Image
 from thesislib.companion import (
     blocks,
     board,
+    book,
     cli,
     figures,
     house,
@@ -849,3 +850,13 @@ def test_a_chapter_is_shown_by_its_number_and_has_no_recorded_runs_of_its_own(ca
     assert "rho_factor" in capsys.readouterr().out
     assert main(["show", "ch6", "--recorded"]) == 2
     assert "`thesis list --recorded`" in capsys.readouterr().err
+
+
+def test_a_book_refuses_two_files_of_one_name(tmp_path, monkeypatch):
+    # Chapters share a folder of pictures; the later one's would stand on the earlier one's page.
+    monkeypatch.setattr(
+        book, "_executed", lambda chapter, profile: {"records/picture-1.svg": chapter.name.encode()}
+    )
+    with pytest.raises(CompanionError, match="another page has a file"):
+        book._stage(tmp_path, "smoke")
+    assert not any(tmp_path.iterdir())

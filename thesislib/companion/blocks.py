@@ -344,7 +344,8 @@ def _repeated(row: dict) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    # A mean and its spread stay on one line, however narrow the column.
+    return text.replace("|", "\\|").replace("\n", " ").replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
 
 
 def joined(parts: Iterable[str]) -> str:
