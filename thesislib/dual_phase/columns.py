@@ -74,7 +74,7 @@ def _short(how: PhaseTwo) -> PhaseTwo:
 
 CHOSEN = {
     "phase_two": 0.1,
-    "herded": 0.1,
+    "herded": 0.03,
     "control": 0.01,
     "crt": 0.05,
     "lws": 0.01,
