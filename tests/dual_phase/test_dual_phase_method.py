@@ -15,10 +15,12 @@ from thesislib.dual_phase.method import (
     Retentive,
     complete,
     head_images,
+    imprint,
     phase_one,
     phase_two,
     select_bank,
 )
+from thesislib.longtail import passes_sampler
 from thesislib.models.residual import cifar_resnet
 from thesislib.recipe import Recipe
 from thesislib.training import accuracy, fit, predict, seeded
@@ -152,12 +154,59 @@ def test_without_weight_the_loss_is_cross_entropy_alone(first):
     bank = select_bank(model, train, HEAD, 4)
     chosen = torch.isin(train[1], torch.tensor([1, 3]))
     chosen[bank.indices] = True
-    from thesislib.longtail import passes_sampler
-
     sampler = passes_sampler(int(chosen.sum()), 48)
     fit(start, (train[0][chosen], train[1][chosen]), SHORT, sampler=sampler)
     for one, other in zip(made.parameters(), start.parameters(), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_balanced_softmax_counts_what_phase_two_sees(first):
+    model, train = first
+    how = PhaseTwo(recipe=SHORT, length=48, bank=4, retention=0.0, balanced_softmax=True)
+    made = phase_two(model, train, HEAD, how)
+    start = copy.deepcopy(complete(model, HEAD, 4, seed=0))
+    chosen = torch.isin(train[1], torch.tensor([1, 3]))
+    chosen[select_bank(model, train, HEAD, 4).indices] = True
+    seen = train[1][chosen]
+    prior = (seen.bincount() / len(seen)).log()
+    fit(
+        start,
+        (train[0][chosen], seen),
+        SHORT,
+        loss=lambda logits, labels, epoch: F.cross_entropy(logits + prior, labels),
+        sampler=passes_sampler(int(chosen.sum()), 48),
+    )
+    for one, other in zip(made.state_dict().values(), start.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_imprinted_rows_are_class_means_of_the_heads_length(first):
+    model, (images, labels) = first
+    whole = complete(model, HEAD, 4, seed=0)
+    before = whole[-1].weight.detach().clone()
+    imprint(whole, (images, labels), HEAD)
+    features, rows = predict(model[:-1], images), whole[-1].weight.detach()
+    for k in (1, 3):
+        mean = features[labels == k].mean(0)
+        assert F.cosine_similarity(rows[k], mean, dim=0) == pytest.approx(1, abs=1e-5)
+    torch.testing.assert_close(rows[list(HEAD)], before[list(HEAD)])
+    assert rows[[1, 3]].norm(dim=1).tolist() == pytest.approx(
+        2 * [rows[list(HEAD)].norm(dim=1).mean().item()]
+    )
+    still = PhaseTwo(recipe=Recipe(epochs=1, batch=16, lr=1e-12), length=16, bank=2, tail_rows="imprinted")
+    torch.testing.assert_close(phase_two(model, (images, labels), HEAD, still)[-1].weight, rows)
+
+
+@pytest.mark.parametrize("retention", [0.0, 1.0])
+def test_frozen_statistics_stay_those_of_phase_one(first, retention):
+    model, train = first
+    old = model.state_dict()
+    for frozen in (False, True):
+        how = PhaseTwo(recipe=SHORT, length=48, bank=4, retention=retention, frozen_statistics=frozen)
+        new = phase_two(model, train, HEAD, how).state_dict()
+        same = [torch.equal(new[k], v) for k, v in old.items() if "running" in k or "tracked" in k]
+        assert same and all(same) == frozen
+        assert not torch.equal(new["1.weight"], old["1.weight"])
 
 
 def test_a_heavy_weight_keeps_the_features_nearer(first):
@@ -218,7 +267,13 @@ def test_a_loss_that_ceases_to_be_finite_stops_and_says_where(first, tmp_path):
 
 def test_bad_input(first):
     _, train = first
-    for field, value in (("bank", -1), ("retention", -0.5), ("form", "none"), ("temperature", 0.0)):
+    for field, value in (
+        ("bank", -1),
+        ("retention", -0.5),
+        ("form", "none"),
+        ("temperature", 0.0),
+        ("tail_rows", "mean"),
+    ):
         with pytest.raises(ValueError, match=f"{field} = "):
             PhaseTwo(recipe=SHORT, length=8, **{field: value})
     with pytest.raises(ValueError, match="one class or more"):

@@ -18,7 +18,7 @@ from thesislib.dual_phase.gradient_distortion import MEASURES as ANGLES
 from thesislib.dual_phase.live import bank_points, graph_rows
 from thesislib.dual_phase.pool import by_shot, case, found
 from thesislib.dual_phase.runs import images_of
-from thesislib.dual_phase.settings import PARTS, RATIOS, Settings, grids
+from thesislib.dual_phase.settings import PARTS, RATIOS, SWITCHES, Settings, grids
 
 
 def fig_4_1(settings: Settings) -> pd.DataFrame:
@@ -266,6 +266,11 @@ def extra_4_a(settings: Settings) -> pd.DataFrame:
             result = found(settings, dataset, method, seed, candidate=candidate)
             rows.append((dataset, method, candidate, 100 * np.mean(result["by class"]), result["made on"]))
     return _rounded(pd.DataFrame(rows, columns=["dataset", "method", "candidate", "accuracy", "made on"]))
+
+
+def extra_4_b(settings: Settings) -> pd.DataFrame:
+    """Dual-phase with other readings of its second phase; as :func:`fig_4_6` with key ``switch``."""
+    return _ablation(settings, "extra-4.B", "switch", SWITCHES.__getitem__)
 
 
 def _angles(settings: Settings) -> Iterable[tuple[int, dict, str]]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,11 +25,14 @@ from torch import Tensor, nn
 
 from thesislib.dual_phase.exemplar_bank import Bank, exemplar_bank
 from thesislib.dual_phase.memory_retentive import LOSSES, memory_retentive_loss
+from thesislib.longtail.balanced_softmax import balanced_softmax_loss, log_prior
 from thesislib.longtail.frozen import Frozen
 from thesislib.longtail.samplers import class_aware_sampler, passes_sampler
 from thesislib.prediction import predict
 from thesislib.recipe import Recipe
 from thesislib.training import fit, seeded
+
+TAIL_ROWS = ("fresh", "imprinted")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,14 @@ class PhaseTwo:
     form : str
         Of that loss, a key of :data:`thesislib.dual_phase.memory_retentive.LOSSES`.
     temperature : float
+    tail_rows : str
+        What the classifier's rows of the tail start from: ``"fresh"``, PyTorch's own; ``"imprinted"``, the class mean
+        of phase I's features, as long as a row of the head is on average, with the head's mean bias.
+    frozen_statistics : bool
+        Whether batch norm goes on using the statistics of phase I, in training too.
+    balanced_softmax : bool
+        Whether the classification loss is balanced softmax with the counts of what phase II sees, in place of
+        cross-entropy; meant for images drawn as they come.
 
     Raises
     ------
@@ -66,6 +78,9 @@ class PhaseTwo:
     retention: float = 1.0
     form: str = "cross-graph"
     temperature: float = 0.1
+    tail_rows: str = "fresh"
+    frozen_statistics: bool = False
+    balanced_softmax: bool = False
 
     def __post_init__(self) -> None:
         rules = {
@@ -74,6 +89,7 @@ class PhaseTwo:
             "retention": (0 <= self.retention < float("inf"), "lambda, 0 or more"),
             "form": (self.form in LOSSES, f"one of {', '.join(LOSSES)}"),
             "temperature": (self.temperature > 0, "a positive number"),
+            "tail_rows": (self.tail_rows in TAIL_ROWS, f"one of {', '.join(TAIL_ROWS)}"),
         }
         for name, (good, expected) in rules.items():
             if not good:
@@ -165,6 +181,33 @@ def complete(model: nn.Sequential, head: Sequence[int], classes: int, seed: int)
     return nn.Sequential(*model[:-1], whole)
 
 
+def imprint(model: nn.Sequential, train: tuple[Tensor, Tensor], head: Sequence[int], **options: Any) -> None:
+    """Set the classifier's rows of the tail, in place, to their classes' mean features (Qi et al. 2018).
+
+    Each is as long as the head's rows are on average, and has their mean bias.
+
+    Parameters
+    ----------
+    model : Sequential
+        As :func:`complete` returns it.
+    train : (images, labels)
+    head : sequence of int
+    **options
+        Of :func:`thesislib.prediction.predict`.
+    """
+    images, labels = train
+    last, known = model[-1], [int(k) for k in head]
+    tail = [k for k in range(last.out_features) if k not in set(known)]
+    mine = torch.isin(labels.cpu(), torch.tensor(tail, dtype=torch.int64)).nonzero()[:, 0]
+    features = predict(model[:-1], images[mine.to(images.device)], **options)
+    labels = labels.cpu()[mine].to(features.device)
+    with torch.no_grad():
+        length = last.weight[known].norm(dim=1).mean()
+        for k in tail:
+            last.weight[k] = length * F.normalize(features[labels == k].mean(0), dim=0)
+        last.bias[tail] = last.bias[known].mean()
+
+
 def select_bank(
     model: nn.Sequential,
     train: tuple[Tensor, Tensor],
@@ -210,12 +253,23 @@ class Retentive(nn.Module):
         The features of phase I.
     seen : tuple of Tensor, shape (n, d)
         Old and new features of the last batch in training mode.
+    frozen_statistics : bool
+        Whether batch norm stays in evaluation mode.
     """
 
-    def __init__(self, model: nn.Sequential) -> None:
+    def __init__(self, model: nn.Sequential, frozen_statistics: bool = False) -> None:
         super().__init__()
         self.model, self.old = model, Frozen(model[:-1])
         self.seen: tuple[Tensor, Tensor] | None = None
+        self.frozen_statistics = frozen_statistics
+
+    def train(self, mode: bool = True) -> Retentive:
+        super().train(mode)
+        if self.frozen_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.model[:-1](images)
@@ -280,17 +334,24 @@ def phase_two(
         raise ValueError("phase II has no image: the head is every class and the bank is empty")
     kept = chosen.nonzero()[:, 0].to(images.device)
     whole = complete(model, head, classes, seed) if known == len(head) else model
+    if known == len(head) and how.tail_rows == "imprinted":
+        imprint(whole, train, head, precision=precision)
     start = copy.deepcopy(whole).requires_grad_(True)
-    learner = Retentive(start) if how.retention else start
+    retentive = how.retention or how.frozen_statistics
+    learner = Retentive(start, how.frozen_statistics) if retentive else start
+    data = images[kept], labels[kept.to(labels.device)]
+    classify = F.cross_entropy
+    if how.balanced_softmax:
+        prior = log_prior(torch.bincount(data[1].cpu(), minlength=classes), device)
+        classify = functools.partial(balanced_softmax_loss, prior=prior)
 
     def loss(logits: Tensor, labels: Tensor, epoch: int) -> Tensor:
-        found = F.cross_entropy(logits, labels)
+        found = classify(logits, labels)
         if not how.retention:
             return found
         old, new = (part.float() for part in learner.seen)
         return found + how.retention * memory_retentive_loss(old, new, how.form, how.temperature)
 
-    data = images[kept], labels[kept.to(labels.device)]
     sampler = passes_sampler(len(kept), how.length)
     if how.balanced:
         sampler = class_aware_sampler(data[1], how.length)

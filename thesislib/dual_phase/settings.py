@@ -48,6 +48,14 @@ HEAD_ROWS = (
     "Model-all, linear probe",
     "Model-head, linear probe",
 )
+SWITCHES: dict[str, dict[str, Any]] = {
+    "as chosen": {},
+    "images drawn as they come": {"balanced": False},
+    "balanced softmax": {"balanced": False, "balanced_softmax": True},
+    "tail rows imprinted": {"tail_rows": "imprinted"},
+    "batch norm of phase I": {"frozen_statistics": True},
+}
+"""Other readings of phase II, at the rate that was chosen for the first."""
 RULES = ("random", "nearest", "herding", "alternating", "discriminative")
 FORMS = ("none", "cross-graph", "graph matching", "pointwise", "relational", "one-way")
 """Forms of the memory-retentive loss in Table 4.9; "pointwise" is a control that knows no graph."""
@@ -216,6 +224,7 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
             for m, candidates in SEARCH.items()
             if m in settings.methods
         ],
+        "extra-4.B": [sweep("switch", tuple(SWITCHES))],
         "tab-4.1": [
             {"dataset": (first,), "ratio": (r,), "method": settings.head_rows, "seed": seeds}
             for r in settings.ratios_of(first)
