@@ -56,6 +56,8 @@ def by_clip(gain: np.ndarray, clips: pd.DataFrame, *, unit: str, label: str = ""
         One difference a victim and clip.
     clips : DataFrame, shape (rows, 2)
         Columns ``dataset`` and ``number``: rows of one clip are drawn together.
+    unit, label : str
+        What the difference is in, and which comparison this is.
 
     Raises
     ------
