@@ -860,7 +860,7 @@ page.record(
 # **Other readings of phase II.** The dossier from which the method was rebuilt leaves more open than the thesis's ablations ask about.
 # *Images drawn as they come*: from bank and tail together, no class drawn more often. *Balanced softmax*: the same with that loss. *Tail
 # rows imprinted*: new rows of the classifier begin at their class's mean feature. *Batch norm of phase I*: its statistics are
-# kept, at the best rate of 0.003 to 0.2 on the search's seed (0.03; above it diverges, and at it some seeds break down). The others have
+# kept, at the best rate of 0.003 to 0.2 on the search's seed (0.03; above it breaks down or diverges, and at it some seeds do). The others have
 # the rate that was chosen for the first row.
 
 # %% tags=["hide-input"]

@@ -82,8 +82,8 @@ CHOSEN = {
     "adjust": 1.25,
 }
 """On CIFAR-100-LT at ratio 100 and the equal schedule, each the best of Extra 4.A's candidates on a seed that no
-comparison reports. Phase II and its control were tried with classes drawn equally often only, the control not at the
-highest rate."""
+comparison reports. Phase II, with either bank, and its control were tried with classes drawn equally often only, the
+control not at the highest rate."""
 
 
 def cifar(epochs: int) -> Column:

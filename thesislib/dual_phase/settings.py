@@ -56,7 +56,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "batch norm of phase I": {"frozen_statistics": True, "candidate": "lr=0.03, balanced"},
 }
 """Other readings of phase II, at the rate that was chosen for the first. Batch norm that does not follow the features
-takes the best of 0.003 to 0.2 on the search's seed: above, it diverges."""
+takes the best of 0.003 to 0.2 on the search's seed: above, it breaks down or diverges."""
 RULES = ("random", "nearest", "herding", "alternating", "discriminative")
 FORMS = ("none", "cross-graph", "graph matching", "pointwise", "relational", "one-way")
 """Forms of the memory-retentive loss in Table 4.9; "pointwise" is a control that knows no graph."""
