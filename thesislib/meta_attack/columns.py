@@ -164,10 +164,11 @@ REDUCED: dict[str, Column] = {
         victim=Network("ResNet18", 0.5, _NARROW),
         learning=Learning(
             size=32,
-            sources=_like("VGG13 VGG16", _NARROW, 0.5) + _like("GoogLeNet", _NARROW, 0.25),
+            # The released list of gradient files has VGG19 where the paper has GoogLeNet, hours of which this saves.
+            sources=_like("VGG13 VGG16", _NARROW, 0.5) + _like("VGG19", _NARROW, 0.25),
             images=6000,
             few=500,
-            reptile=Reptile(steps=600, batch=128, outer_lr=1.0, every=20),
+            reptile=Reptile(steps=300, batch=128, outer_lr=1.0, every=20),
         ),
         dropped=_HARD_LABEL,
     ),
@@ -179,7 +180,7 @@ REDUCED: dict[str, Column] = {
             sources=_like("VGG11 VGG13 VGG16", _TINY, 0.25),
             images=6000,
             few=300,
-            reptile=Reptile(steps=400, batch=64, outer_lr=1.0, every=20),
+            reptile=Reptile(steps=150, batch=64, outer_lr=1.0, every=10),
         ),
         dropped=_HARD_LABEL,
         options=_REDUCED_TINY_OPTIONS,

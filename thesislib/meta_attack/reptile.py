@@ -102,8 +102,8 @@ def vanilla(
 ) -> tuple[MetaAttacker, pd.DataFrame]:
     """Ordinary training of the same auto-encoder: Adam on the pooled maps of all tasks (section 2.4.5).
 
-    Sees as many images as :func:`reptile` with the same `how`: every meta step is ``tasks * inner_steps`` steps
-    of Adam, whose moments persist. Other arguments and results as there.
+    Every meta step of `how` is ``tasks * inner_steps`` steps of Adam, whose moments persist. ``how.target`` does
+    not end it: this sees all the images that :func:`reptile` may see. Other arguments and results as there.
     """
     _check(attacker, tasks, how.batch)
     generator = torch.Generator().manual_seed(seed)
@@ -117,8 +117,7 @@ def vanilla(
             _adam_step(attacker, adam, images[rows], maps[rows])
         if step % how.every == 0 or step == how.steps:
             seen = step * len(tasks) * how.batch * how.inner_steps
-            if keeper.look(attacker, step, seen) <= how.target:
-                break
+            keeper.look(attacker, step, seen)
     return keeper.best, keeper.history()
 
 
