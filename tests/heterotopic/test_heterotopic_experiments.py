@@ -1,5 +1,6 @@
 """The experiments' frames: complete, reproducible, made of the trainings that they say; the settings."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -220,3 +221,27 @@ def test_no_group_of_classes_is_empty(dataset, monkeypatch):
     monkeypatch.setattr(pool, "images_of", lambda *_: {"counts": torch.tensor(counts)})
     found = pool.by_shot(dataset, np.linspace(0, 1, classes).tolist())
     assert 0 <= found["Many"] < found["Medium"] < found["Few"] <= 100
+
+
+@pytest.mark.parametrize(
+    ("bound", "loss", "nats"),
+    # Of a target that is normal with variance e^-2 round its mean: log(1/v)/2 = 1 nat a dimension.
+    [("variational Gaussian", 0.5 - 1.0, 16.0), ("CLUB", 1.0, 16.0), (None, 7.0, 0.0)],
+)
+def test_information_is_of_the_whole_feature(bound, loss, nats):
+    (seed, *_) = SMOKE.seeds()
+    training = case(SMOKE, "digits_lt", OURS, seed)[0]
+    training = dataclasses.replace(
+        training, attached=dataclasses.replace(training.attached, bound=bound, dim=16)
+    )
+    assert pool.information("digits_lt", training, {"mi_loss": [9.0, loss]}) == pytest.approx(nats)
+
+
+def test_telling_one_of_a_batch_for_sure_is_the_logarithm_of_its_size():
+    (seed, *_) = SMOKE.seeds()
+    training = case(SMOKE, "digits_lt", OURS, seed, bound="InfoNCE")[0]
+    n = len(images_of("digits_lt", None)["train_labels"])
+    assert n > training.recipe.batch
+    assert np.exp(pool.information("digits_lt", training, {"mi_loss": [0.0]})) == pytest.approx(
+        n / -(-n // training.recipe.batch)
+    )

@@ -8,6 +8,7 @@ training, ``by_class`` accuracies of the classes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -99,3 +100,26 @@ def by_shot(dataset: str, by_class: list[float]) -> dict[str, float]:
     accuracies = np.array(by_class)
     rows = {name: 100 * balanced_accuracy(accuracies, groups[name]) for name in SHOTS}
     return rows | {"All": 100 * balanced_accuracy(accuracies)}
+
+
+def information(dataset: str, training: Training, history: dict[str, list[float]]) -> float:
+    """What the constraint's bound says of the information that generic and specific feature share, in nats.
+
+    Of the whole feature, in the last epoch. Below 0 a lower bound says nothing; CLUB, an upper bound, does so while
+    its decoder does not fit. 0, which is known without measuring, where there is no constraint.
+
+    Parameters
+    ----------
+    dataset : str
+    training : Training
+    history : dict
+        Of :func:`thesislib.heterotopic.runs.trained`.
+    """
+    attached = training.attached
+    if attached is None or attached.bound is None:
+        return 0.0
+    loss = history["mi_loss"][-1]
+    if attached.bound == "InfoNCE":
+        n = len(images_of(dataset, training.ratio)["train_labels"])
+        return math.log(n / math.ceil(n / training.recipe.batch)) - loss
+    return attached.dim * (loss if attached.bound == "CLUB" else 0.5 - loss)
