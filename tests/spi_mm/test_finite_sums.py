@@ -190,7 +190,9 @@ def test_measured_smoothness_of_the_factorisation_is_that_of_its_steepest_direct
     ]
     hessians = np.stack([(up - down) / (2 * step) for up, down in sides])  # (direction, component, gradient)
     moments = np.einsum("inj,knj->ik", hessians, hessians) / problem.n
-    steepest = np.sqrt(np.linalg.eigvalsh(moments)[-1])  # the mean-squared smoothness at the start, of all directions
+    steepest = np.sqrt(
+        np.linalg.eigvalsh(moments)[-1]
+    )  # the mean-squared smoothness at the start, of all directions
     assert 0.7 * steepest < problem.L < 1.5 * steepest
     blind = np.sqrt(np.trace(moments) / problem.d)  # of a random direction, in the mean
     assert blind < 0.5 * steepest

@@ -85,7 +85,8 @@ class SPIMM(Method):
         eps = 0.04 * problem.L if eps is None else eps
         if rule not in ("constant", "spider") or ifo_per_pair not in (1, 2) or not eps > 0:
             raise ValueError(
-                f"rule = {rule!r}, ifo_per_pair = {ifo_per_pair}, eps = {eps}: see the docstring"
+                f"rule = {rule!r}, ifo_per_pair = {ifo_per_pair}, eps = {eps}; expected rule 'constant' or 'spider', "
+                "ifo_per_pair 1 or 2, eps above 0"
             )
         factor = 4 if problem.nonconvex_prox else 2
         self.rho = self.curvature((factor * problem.L if rho is None else rho) / step)
