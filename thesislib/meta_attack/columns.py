@@ -71,8 +71,8 @@ _CIFAR_OPTIONS = (
     # No step comes within a quarter of the meta attack's L2: half of this one costs twice the queries for a tenth less.
     ("AutoZOOM", "", "codec", "bilinear"),
     ("AutoZOOM", "", "lr", 0.002),
-    # On a coarser grid a victim's border is farther than the radius: of 10 images of the search 2 fell at a grid of 8, 6 at
-    # 16, 9 at 32, 3,000 queries each.
+    # On a coarser grid a victim's border is farther than the radius: of 10 images of the search 2 fell at a grid of 8,
+    # 6 at 16, 9 at 32, with 3,000 queries each.
     ("Bandits", "", "tile", 32),
     *_radii(0.43, 0.96),
 )
