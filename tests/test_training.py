@@ -123,6 +123,7 @@ def test_a_finished_run_is_read_and_not_repeated(tmp_path):
         ({"recipe": Recipe(epochs=2, lr=0.2)}, "lr was 0.1, is 0.2"),
         ({"seed": 1}, "seed was 0, is 1"),
         ({"precision": "bf16"}, "precision was 'float32', is 'bf16'"),
+        ({"facts": {"lam": 2.0}}, "lam was None, is 2.0"),
         ({"train": random_data(seed=3)}, "of another run: images"),
         ({"train": (random_data()[0], random_data()[1].flip(0))}, "of another run: labels"),
         ({"model": small_net()}, "another architecture"),
@@ -610,6 +611,23 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_epoch(tmp_path)
         fit(model, random_data(), recipe, loss=loss, checkpoint=file)
     history = fit(model, random_data(), recipe, checkpoint=file)
     expected = seeded(0, linear_net)
+    assert plain(fit(expected, random_data(), recipe)) == plain(history)
+    assert content(expected) == content(model)
+
+
+def test_weights_that_are_not_finite_are_not_kept(tmp_path):
+    """A square root at zero has a finite value and an infinite slope; here in the last step of an epoch."""
+
+    def loss(logits, labels, epoch):
+        calls.append(epoch)
+        mean = F.cross_entropy(logits, labels)
+        return mean if len(calls) != 12 else mean + (logits - logits.detach()).sum().sqrt()
+
+    calls, file, recipe = [], tmp_path / "run.pt", Recipe(epochs=4, batch=10, lr=0.25)
+    with pytest.raises(FloatingPointError, match="ceased to be finite in epoch 2, though the loss did not"):
+        fit(seeded(0, linear_net), random_data(), recipe, loss=loss, checkpoint=file)
+    model, expected = seeded(0, linear_net), seeded(0, linear_net)
+    history = fit(model, random_data(), recipe, checkpoint=file)
     assert plain(fit(expected, random_data(), recipe)) == plain(history)
     assert content(expected) == content(model)
 

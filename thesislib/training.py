@@ -74,6 +74,7 @@ def fit(
     precision: str = "float32",
     seed: int = 0,
     checkpoint: str | os.PathLike | None = None,
+    facts: Mapping[str, object] | None = None,
 ) -> pd.DataFrame:
     """Train a classifier in place and leave it in evaluation mode.
 
@@ -106,7 +107,11 @@ def fit(
         ``"float32"``, or ``"bf16"``: autocast of the model's forward pass.
     seed : int
     checkpoint : path, optional
-        Written after each epoch. If it exists, training goes on from there.
+        Written after each epoch. If it exists, training goes on from there, given the same recipe, data, seed and
+        `facts`.
+    facts : mapping, optional
+        What else a continued training must have in common with its beginning, as plain values by name: a checkpoint
+        cannot look into `loss`, `sampler` or `augment`.
 
     Returns
     -------
@@ -122,8 +127,8 @@ def fit(
     TypeError
         If data are not tensors of the types above.
     FloatingPointError
-        If the loss ceases to be finite. It is looked at once an epoch, so that no step waits for it: the
-        model is spoilt then, the checkpoint of the epoch before is not.
+        If the loss or the model ceases to be finite. That is looked at once an epoch, so that no step waits for it:
+        the model is spoilt then, the checkpoint of the epoch before is not.
     """
     if recipe.keep_best and test is None:
         raise ValueError("keep_best = True needs test data to choose by")
@@ -137,7 +142,7 @@ def fit(
         loop = _Loop(model, recipe, team, precision, loss, sampler, augment)
         rows, best = [], {}
         if checkpoint is not None:
-            file = Checkpoint(checkpoint, recipe, train, seed=seed, precision=precision)
+            file = Checkpoint(checkpoint, recipe, train, seed=seed, precision=precision, **(facts or {}))
             if rest := file.load(model, loop.optimiser):
                 rows, best = rest["rows"], rest["best"]
         for epoch in range(len(rows), recipe.epochs):
@@ -210,7 +215,16 @@ class _Loop:
             step = bad[0] if bad else steps - 1  # none here: it was another process's
             rate = learning_rate(self.recipe, epoch, step, steps)
             where = f"epoch {epoch}, step {step} of {steps}, lr = {rate:g}"
-            raise FloatingPointError(f"the loss ceased to be finite in {where}; lower lr or warm up")
+            raise FloatingPointError(
+                f"the loss ceased to be finite in {where}; lower lr or warm up; this was {self.recipe}"
+            )
+        state = self.model.state_dict()
+        if spoilt := [n for n, t in state.items() if t.is_floating_point() and not t.isfinite().all()]:
+            # A finite loss with an infinite slope, in the last step: the next loss would tell, after it is saved.
+            raise FloatingPointError(
+                f"{spoilt[0]} ceased to be finite in epoch {epoch}, though the loss did not; lower lr or warm up, or "
+                f"look for an infinite slope of the loss; this was {self.recipe}"
+            )
         for buffer in self.model.buffers() if self.team.size > 1 else ():
             dist.broadcast(buffer, 0)  # each process has had batch statistics of its own
         bar.set_postfix(loss=f"{loss / seen:.3g}")

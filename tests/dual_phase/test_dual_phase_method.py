@@ -1,6 +1,7 @@
 """The two phases: what is trained on what, what starts where, what must stay as it is."""
 
 import copy
+import dataclasses
 import os
 import subprocess
 import sys
@@ -265,12 +266,80 @@ def test_a_loss_that_ceases_to_be_finite_stops_and_says_where(first, tmp_path):
         phase_two(model, train, HEAD, how, checkpoint=tmp_path / "two.pt")
 
 
+def test_a_joint_model_keeps_its_rows_when_the_head_is_every_class_in_another_order():
+    """Only the bank's order is the head's: logits of a joint model are in the order of the classes."""
+    model, train = resnet(4), toy()
+    how = PhaseTwo(recipe=Recipe(epochs=1, batch=16, lr=1e-12), length=16, bank=4, retention=0.0)
+    made = phase_two(model, train, (2, 0, 1, 3), how)
+    torch.testing.assert_close(made[-1].weight, model[-1].weight, rtol=0, atol=1e-6)
+
+
+def test_statistics_of_any_batch_norm_can_be_frozen():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+    learner = Retentive(model, frozen_statistics=True).train()
+    learner(toy()[0])
+    assert model[2].num_batches_tracked == 0 and learner.training
+
+
+def test_a_checkpoint_goes_with_its_own_settings_alone(first, tmp_path):
+    model, train = first
+    how = PhaseTwo(recipe=SHORT, length=16, bank=4)
+    made = phase_two(model, train, HEAD, how, checkpoint=tmp_path / "two.pt")
+    again = phase_two(model, train, HEAD, how, checkpoint=tmp_path / "two.pt")
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in made.state_dict().items())
+    for name, value in (("retention", 50.0), ("form", "pointwise"), ("temperature", 0.5), ("balanced", True)):
+        with pytest.raises(ValueError, match=f"another run: {name} was"):
+            other = dataclasses.replace(how, **{name: value})
+            phase_two(model, train, HEAD, other, checkpoint=tmp_path / "two.pt")
+    one = tmp_path / "one.pt"
+    phase_one(resnet(), train, HEAD, SHORT, checkpoint=one)
+    with pytest.raises(ValueError, match="another run: head was"):
+        phase_one(resnet(), train, HEAD[::-1], SHORT, checkpoint=one)
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        ((), "one class or more"),
+        ((0, 0), "none twice"),
+        ((0.7, 2.0), "whole numbers"),
+        ((0, 9), "class 9 is head and has no image"),
+        ((0, -1), "class -1 is head and has no image"),
+    ],
+)
+def test_heads_that_make_no_sense(head, words):
+    how = PhaseTwo(recipe=SHORT, length=8, bank=2)
+    for call in (
+        lambda: phase_one(resnet(), toy(), head, SHORT),
+        lambda: phase_two(resnet(), toy(), head, how),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()
+
+
+def test_models_and_data_that_do_not_fit(first):
+    _, train = first
+    how = PhaseTwo(recipe=SHORT, length=8, bank=2)
+    with pytest.raises(ValueError, match="3 logits; expected 2, one for each head class"):
+        phase_one(resnet(3), train, HEAD, SHORT)
+    with pytest.raises(ValueError, match="3 logits; expected 2, for the head, or 4"):
+        phase_two(resnet(3), train, HEAD, how)
+    with pytest.raises(ValueError, match="does not end in a linear layer with a bias"):
+        phase_two(nn.Sequential(nn.Flatten(), nn.Linear(192, 2, bias=False)), train, HEAD, how)
+    keep = train[1] != 1
+    with pytest.raises(ValueError, match="class 1 has no image"):
+        phase_two(resnet(), (train[0][keep], train[1][keep]), HEAD, how)
+    with pytest.raises(ValueError, match="the least -1"):
+        phase_one(resnet(), (train[0], train[1] - 1), HEAD, SHORT)
+
+
 def test_bad_input(first):
     _, train = first
     for field, value in (
         ("bank", -1),
         ("retention", -0.5),
         ("form", "none"),
+        ("rule", "best"),
         ("temperature", 0.0),
         ("tail_rows", "mean"),
     ):

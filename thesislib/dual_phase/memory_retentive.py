@@ -11,7 +11,7 @@ everything else is a reconstruction, and its readings stand side by side in :dat
 (0.119177, 0.053956)
 
 Losses take ``old`` and ``new`` features of one batch, shape (n, d), and a ``temperature``, positive; ``features``
-are either, ``others`` whether an image is left out of its own neighbours.
+are either, ``others`` those of the other graph's nodes where the neighbours are its.
 """
 
 from __future__ import annotations

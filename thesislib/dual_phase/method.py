@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thesislib.dual_phase.exemplar_bank import Bank, exemplar_bank
+from thesislib.dual_phase.exemplar_bank import RULES, Bank, exemplar_bank
 from thesislib.dual_phase.memory_retentive import LOSSES, memory_retentive_loss
 from thesislib.longtail.balanced_softmax import balanced_softmax_loss, log_prior
 from thesislib.longtail.frozen import Frozen
@@ -86,6 +86,7 @@ class PhaseTwo:
         rules = {
             "length": (self.length >= 1, "1 or more images"),
             "bank": (self.bank >= 0, "0 or more exemplars a class"),
+            "rule": (self.rule in RULES, f"one of {', '.join(RULES)}"),
             "retention": (0 <= self.retention < float("inf"), "lambda, 0 or more"),
             "form": (self.form in LOSSES, f"one of {', '.join(LOSSES)}"),
             "temperature": (self.temperature > 0, "a positive number"),
@@ -128,11 +129,17 @@ def phase_one(
     Raises
     ------
     ValueError
-        If `head` is empty, repeats a class or names one without images.
+        If `head` is empty, repeats a class or names one without images, or the model has logits for other classes too.
     """
     images, labels = head_images(train, head)
+    last = model[-1] if isinstance(model, nn.Sequential) else None
+    if isinstance(last, nn.Linear) and last.out_features != len(head):
+        raise ValueError(
+            f"the model has {last.out_features} logits; expected {len(head)}, one for each head class"
+        )
     sampler = None if length is None else passes_sampler(len(labels), length)
-    return fit(model, (images, labels), recipe, sampler=sampler, **options)
+    facts = {"head": [int(k) for k in head], "length": length} | options.pop("facts", {})
+    return fit(model, (images, labels), recipe, sampler=sampler, facts=facts, **options)
 
 
 def head_images(data: tuple[Tensor, Tensor], head: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -143,17 +150,34 @@ def head_images(data: tuple[Tensor, Tensor], head: Sequence[int]) -> tuple[Tenso
     data : (images, labels)
     head : sequence of int
         Classes, each named once.
+
+    Raises
+    ------
+    ValueError
+        If `head` is empty, repeats a class or names one without images; if a label is negative.
     """
     images, labels = data
-    if not len(head) or len(set(map(int, head))) < len(head):
-        raise ValueError(f"head = {list(head)}; expected one class or more, none twice")
-    place = torch.full((max(int(labels.max()), *map(int, head)) + 1,), -1)
-    place[torch.as_tensor([int(k) for k in head])] = torch.arange(len(head))
+    classes = _checked_head(labels, head)
+    place = torch.full((int(labels.max()) + 1,), -1)
+    place[torch.as_tensor(classes)] = torch.arange(len(classes))
     mine = place[labels.cpu()]
-    if absent := [int(k) for j, k in enumerate(head) if not (mine == j).any()]:
-        raise ValueError(f"class {absent[0]} is head and has no image")
     kept = mine >= 0
     return images[kept], mine[kept]
+
+
+def _checked_head(labels: Tensor, head: Sequence[int]) -> list[int]:
+    """The head as plain numbers, each of a class that has images."""
+    classes = [int(k) for k in head]
+    if not classes or len(set(classes)) < len(classes) or classes != [float(k) for k in head]:
+        raise ValueError(f"head = {list(head)}; expected one class or more, whole numbers, none twice")
+    if not len(labels) or labels.min() < 0:
+        raise ValueError(
+            f"{len(labels)} labels, the least {labels.min() if len(labels) else 'none'}; expected 0 or more"
+        )
+    present = set(labels.unique().tolist())
+    if absent := [k for k in classes if k not in present]:
+        raise ValueError(f"class {absent[0]} is head and has no image")
+    return classes
 
 
 def complete(model: nn.Sequential, head: Sequence[int], classes: int, seed: int) -> nn.Sequential:
@@ -267,7 +291,7 @@ class Retentive(nn.Module):
         super().train(mode)
         if self.frozen_statistics:
             for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
         return self
 
@@ -299,7 +323,7 @@ def phase_two(
         Of all classes.
     head : sequence of int
         The classes that the bank is for. If that is every class, there is no tail, and this is fine-tuning on the
-        bank.
+        bank; the model's logits are then in the order of the classes.
     how : PhaseTwo
     seed : int
     precision : str
@@ -314,27 +338,41 @@ def phase_two(
     Raises
     ------
     ValueError
-        If there is neither bank nor tail, or the model has logits for neither the head nor all classes.
+        If there is neither bank nor tail; if the head is as :func:`phase_one` refuses it, or a tail class below the
+        highest label has no image; if the model does not end in a linear layer with a bias, for the head or all of
+        them.
     FloatingPointError
         If the loss ceases to be finite.
     """
     images, labels = train
+    head = _checked_head(labels, head)
+    if not (
+        isinstance(model, nn.Sequential) and isinstance(model[-1], nn.Linear) and model[-1].bias is not None
+    ):
+        raise ValueError(
+            f"{type(model).__name__} does not end in a linear layer with a bias, whose rows phase II extends"
+        )
     classes, known = int(labels.max()) + 1, model[-1].out_features
+    if empty := sorted(set(range(classes)) - set(labels.unique().tolist())):
+        raise ValueError(
+            f"class {empty[0]} has no image to learn it from; drop it, and count the labels without it"
+        )
     if known not in (len(head), classes):
         raise ValueError(
             f"the model has {known} logits; expected {len(head)}, for the head, or {classes}, for all classes"
         )
     device = options.get("device", next(model.parameters()).device)
     model.to(device)
-    chosen = ~torch.isin(labels.cpu(), torch.as_tensor([int(k) for k in head]))
+    chosen = ~torch.isin(labels.cpu(), torch.as_tensor(head))
     if how.bank:
         bank = select_bank(model, train, head, how.bank, how.rule, seed=seed, precision=precision)
         chosen[bank.indices] = True
     if not chosen.any():
         raise ValueError("phase II has no image: the head is every class and the bank is empty")
     kept = chosen.nonzero()[:, 0].to(images.device)
-    whole = complete(model, head, classes, seed) if known == len(head) else model
-    if known == len(head) and how.tail_rows == "imprinted":
+    # A model that knows every class counts them as they are, whatever the order of the head.
+    whole = model if known == classes else complete(model, head, classes, seed)
+    if known != classes and how.tail_rows == "imprinted":
         imprint(whole, train, head, precision=precision)
     start = copy.deepcopy(whole).requires_grad_(True)
     retentive = how.retention or how.frozen_statistics
@@ -355,6 +393,8 @@ def phase_two(
     sampler = passes_sampler(len(kept), how.length)
     if how.balanced:
         sampler = class_aware_sampler(data[1], how.length)
-    fit(learner, data, how.recipe, loss=loss, sampler=sampler, seed=seed, precision=precision,
+    facts = {name: value for name, value in vars(how).items() if name != "recipe"}
+    facts |= {"head": head} | options.pop("facts", {})
+    fit(learner, data, how.recipe, loss=loss, sampler=sampler, seed=seed, precision=precision, facts=facts,
         **{"device": device} | options)  # fmt: skip
     return start
