@@ -181,6 +181,35 @@ def test_a_folder_that_cannot_be_written(project):
     assert "cannot write to" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("file", "words", "code", "said"),
+    [
+        ("_build", ["run", "ch1", "--only", "fig-1.1"], 1, "Not a directory; set THESISLIB_CACHE (now "),
+        ("runs", ["run", "ch1", "--only", "fig-1.1"], 2, "cannot write to "),
+        ("data/recorded", ["keep", "made"], 1, "data/recorded: File exists; see that it is there"),
+    ],
+)
+def test_what_the_disk_refuses_is_one_line(project, file, words, code, said):
+    """A file where the folder should be is refused even to root."""
+    if words[0] == "keep":
+        out = project.thesis("run", "ch3", "--only", "tab-3.1", "--profile", "paper").stdout
+        (project.root / out.rsplit(", ", 1)[1].strip()).rename(project.root / "made")
+    project.write(file, "a file where the folder should be")
+    done = project.thesis(*words, code=code)
+    assert said in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert not list(project.root.glob("runs/.*"))
+
+
+def test_a_reader_that_went_away_is_no_error(project):
+    buffered = {k: v for k, v in project.environment().items() if k != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "thesislib.companion.cli", "data"],
+        cwd=project.root, env=buffered, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    process.stdout.close()  # as head does; all that is written fits the buffer
+    assert process.stderr.read() == "" and process.wait() == 0
+
+
 def test_plain_papermill_from_anywhere(project, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -1,13 +1,16 @@
 """Pieces of the companion, one at a time, without a notebook."""
 
 import dataclasses
+import errno
 import hashlib
 import io
 import itertools
 import json
 import math
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -301,6 +304,32 @@ def test_a_run_that_lost_rows_is_not_up_to_date(tmp_path, monkeypatch):
 
 
 # ---- records: what is not written
+
+
+@pytest.mark.parametrize(
+    ("there", "alive", "stays"),
+    [
+        (["old", "part"], False, "of the killed run"),  # killed within _replace: the last good run
+        (["old", ""], False, "in place"),  # killed after it
+        (["part"], False, None),
+        (["old", "part"], True, None),  # of a run that is not killed: left to it
+    ],
+)
+def test_what_a_killed_run_left_behind(tmp_path, there, alive, stays):
+    target, ended = tmp_path / "ch2", subprocess.Popen(["true"])
+    ended.wait()
+    left = {word: tmp_path / f".ch2.{os.getppid() if alive else ended.pid}.{word}" for word in there if word}
+    for word in there:
+        folder = left.get(word, target)
+        folder.mkdir()
+        (folder / "run.json").write_text("of the killed run" if word else "in place")
+    with pytest.raises(KeyError), runner.fresh(target):
+        raise KeyError("a run that fails touches nothing of the last good one")
+    assert (target / "run.json").read_text() == stays if stays else not target.exists()
+    assert set(tmp_path.glob(".*")) == (set(left.values()) if alive else set())
+    with runner.fresh(target) as part:
+        (part / "run.json").write_text("new")
+    assert (target / "run.json").read_text() == "new"
 
 
 def test_a_frame_without_its_columns_writes_nothing(tmp_path):
@@ -836,6 +865,28 @@ def test_a_long_comparison_is_folded_pairs_apart_from_the_rest():
 
 
 # ---- the command, for programs
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "full"), "cannot read or write: full; set THESISLIB_CACHE (now /c/d) to"),
+        (PermissionError(errno.EACCES, "no", "/c/d/a.pickle"), "write /c/d/a.pickle: no; set THESISLIB_CACHE"),
+        (PermissionError(errno.EACCES, "no", "/c"), "write /c: no; set THESISLIB_CACHE"),
+        (PermissionError(errno.EACCES, "no", "/e/f"), "cannot read or write /e/f: no; see that it is there"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "no"), f"ConnectionRefusedError: [Errno {errno.ECONNREFUSED}] no"),
+        (OSError("two\nlines"), "OSError: two lines"),
+    ],
+)  # fmt: skip
+def test_what_the_system_refuses_is_one_line(error, said, monkeypatch, capsys):
+    def refused(everything):
+        raise error
+
+    monkeypatch.setenv("THESISLIB_CACHE", "/c/d")
+    monkeypatch.setattr(book, "clean", refused)
+    assert main(["clean"]) == 1
+    told = capsys.readouterr().err
+    assert said in told and told.startswith("thesis: ") and told.count("\n") == 1
 
 
 def test_data_sets_are_told_to_programs_as_they_are(capsys):

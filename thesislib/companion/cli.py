@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,12 @@ from thesislib.settings import PROFILES
 
 
 def main(words: list[str] | None = None) -> int:
-    """Entry point; returns the exit code. A user's mistake is one line and code 2."""
+    """Entry point; returns the exit code. A user's mistake is one line and code 2, the system's refusal code 1."""
     arguments = _parser().parse_args(words)
     try:
-        return arguments.do(arguments) or 0
+        code = arguments.do(arguments) or 0
+        sys.stdout.flush()  # at exit it is too late to say what goes wrong
+        return code
     except CompanionError as error:
         print(f"thesis: {error}", file=sys.stderr)
         return 2
@@ -30,7 +34,11 @@ def main(words: list[str] | None = None) -> int:
         print(f"thesis: interrupted; what was finished is kept, {note}", file=sys.stderr)
         return 130
     except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # takes what is left to flush at exit
         return 0
+    except OSError as error:
+        print(f"thesis: {_refused(error)}", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -100,6 +108,20 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("clean", _clean, "Remove the book and the executed chapters.")
     sub.add_argument("--all", action="store_true", help="also memoised experiments and runs/")
     return parser
+
+
+def _refused(error: OSError) -> str:
+    """What the system refused, in one line, and what would do."""
+    from thesislib import memo
+
+    if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):  # a network, a library
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    cache, file = memo.folder().absolute(), Path(str(error.filename or memo.folder())).absolute()
+    hint = "see that it is there, that you may read and write it, and that its disk has room"
+    if cache.is_relative_to(file) or file.is_relative_to(cache):
+        hint = f"set THESISLIB_CACHE (now {cache}) to a folder that you may write, on a disk with room"
+    where = f" {error.filename}" if error.filename else ""  # a full disk does not say which file
+    return f"cannot read or write{where}: {error.strerror}; {hint}"
 
 
 def _profile(sub: argparse.ArgumentParser) -> None:

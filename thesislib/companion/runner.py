@@ -216,11 +216,14 @@ def _replace(part: Path, target: Path) -> None:
 
 
 def _sweep(target: Path) -> None:
-    """Remove what killed runs of the same chapter left behind."""
+    """Remove what killed runs of the same chapter left behind, and put back the good run that one had moved away."""
     for leftover in target.parent.glob(f".{target.name}.*"):
         owner = leftover.name.rsplit(".", 2)[1]
         if leftover.suffix in (".part", ".old") and owner.isdigit() and not _alive(int(owner)):
-            shutil.rmtree(leftover, ignore_errors=True)
+            if leftover.suffix == ".old" and not target.exists():  # killed within _replace
+                os.replace(leftover, target)
+            else:
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _alive(process: int) -> bool:
