@@ -323,10 +323,11 @@ def test_a_lock_that_a_killed_process_left_holds_nobody(cache):
     assert files(cache) == [path]
 
 
-def test_a_folder_that_cannot_be_made(cache):
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_computed(cache):
     cache.write_text("a file where the folder should be")
     with pytest.raises(OSError):
         work(1)
+    assert calls == []
     assert cache.read_text() == "a file where the folder should be"
 
 

@@ -53,8 +53,8 @@ def memoised(data: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
     The key holds the function's name, its arguments (plain values, tuples, dataclasses), the code of every
     file of this package that its module imports (but for the caches themselves), and the versions of the
     libraries these import. A file that cannot be read back is computed again. Writing is atomic, so an
-    interrupted run leaves complete results or none. Of several processes that want the same result, one computes
-    it and the others wait.
+    interrupted run leaves complete results or none; a folder that cannot be made raises before anything is computed.
+    Of several processes that want the same result, one computes it and the others wait.
 
     Parameters
     ----------
@@ -81,6 +81,7 @@ def memoised(data: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
                 return make(path, *args, **kwargs)
 
         def make(path: Path, *args: P.args, **kwargs: P.kwargs) -> R:
+            path.parent.mkdir(parents=True, exist_ok=True)  # what cannot be kept is not worth hours of computing
             _open.append(({}, []))
             start = time.perf_counter()
             try:
