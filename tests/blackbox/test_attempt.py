@@ -1,11 +1,16 @@
 """The bookkeeping of an attack against a plain account of one image at a time, and what it refuses."""
 
+from dataclasses import dataclass
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from thesislib.blackbox import Attempt, Goal, Victim
+from thesislib.blackbox.attempt import positive_fields, share_fields, whole_fields
 from thesislib.blackbox.goals import hinge, logits
 
 LEVELS = torch.tensor([1 / 6, 3 / 6, 5 / 6], dtype=torch.float64)
@@ -178,6 +183,17 @@ two = Goal(torch.tensor([0, 0]))
         (torch.tensor([0.1, 0.2]), {}, r"images have shape \(2,\), expected \(n, ...\)"),
         (grey(0.1, 0.2, 0.3), {}, "2 goals for 3 images"),
         (grey(0.1, 0.2), {"ids": [4]}, "1 ids for 2 images"),
+        (grey(0, 1).numpy(), {}, r"torch.as_tensor\(images\) makes one"),
+        (grey(0, 1).half(), {}, "images are torch.float16, expected float32 or float64; differences of 1e-4"),
+        (grey(0, 1).bfloat16(), {}, "images are torch.bfloat16, expected float32 or float64"),
+        (torch.rand(3, 4, 4), {}, r"2 goals for 3 images; of one image make a batch by images\[None\]"),
+        (torch.rand(3, 4, 4, 3), {}, r"2 goals for 3 images; channels seem to come last, images.permute"),
+        (grey(0.1, 0.2), {"ids": [4, -1]}, "ids hold -1, expected a whole number from 0"),
+        (grey(0.1, 0.2), {"ids": [4, 1.5]}, "ids hold 1.5, expected a whole number from 0"),
+        (grey(0.1, 0.2), {"ids": 4}, "ids are int, expected a whole number from 0 for each image"),
+        (grey(0.1, 0.2), {"ids": "12"}, "ids are str, expected"),
+        (grey(0.1, 0.2), {"seed": -1}, "seed = -1, expected a whole number from 0"),
+        (grey(0.1, 0.2), {"seed": 1.5}, "seed = 1.5, expected a whole number from 0"),
     ],
 )
 def test_bad_input_is_refused_before_a_query(images, options, message):
@@ -207,3 +223,87 @@ def test_a_budget_below_one_step_is_refused(budget, cost):
 def test_a_class_the_victim_lacks_is_refused(goal, message):
     with pytest.raises(ValueError, match=message):
         Attempt(Victim(by_brightness), grey(0.1, 0.2), goal)
+
+
+def test_a_bare_model_and_bare_labels_are_refused():
+    with pytest.raises(ValueError, match=r"victim is function, expected a Victim; Victim\(model\)"):
+        Attempt(by_brightness, grey(0.1, 0.2), two)
+    with pytest.raises(ValueError, match=r"goal is Tensor, expected a Goal; Goal\(labels\)"):
+        Attempt(Victim(by_brightness), grey(0.1, 0.2), two.labels)
+
+
+@pytest.mark.parametrize("ids", [torch.tensor([5, 9]), np.array([5, 9]), range(5, 10, 4)])
+def test_numbers_may_come_in_any_sequence(ids):
+    draw = lambda ids: Attempt(  # noqa: E731
+        Victim(by_brightness), grey(0.1, 0.2), two, ids=ids
+    ).streams.normal(torch.tensor([0, 1]), (3,))
+    assert torch.equal(draw(ids), draw([5, 9]))
+
+
+def test_images_with_a_gradient_leave_no_graph_behind():
+    """Not even if the attack's author works on the images that were passed."""
+    images = grey(0.1, 0.2).requires_grad_()
+    run = Attempt(Victim(by_brightness), images, two)
+    run.check(images + 0.4, 1)
+    result = run.result()
+    assert result.success.all() and len(result.to_frame()) == 2
+    assert not any(t.requires_grad for t in (result.clean, result.adversarial, run.loss))
+    assert images.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "dtype", "message"),
+    [
+        (nn.Conv2d(1, 4, 3), (2, 1, 5, 5), torch.float64,
+         r"torch.float64 images of shape \(2, 1, 5, 5\) on cpu; its parameters are torch.float32 on cpu: "),
+        (nn.Conv2d(3, 4, 3), (2, 5, 5, 3), torch.float32,
+         r"shape \(2, 5, 5, 3\) .*; channels seem to come last, images.permute\(0, 3, 1, 2\)"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(9, 2)), (2, 5, 5), torch.float32,
+         r"shape \(2, 5, 5\) .*; of one image make a batch by images\[None\]"),
+        (lambda x: x @ torch.rand(3, 2), (2, 5), torch.float32, r"shape \(2, 5\) on cpu: mat1"),
+    ],
+)  # fmt: skip
+def test_a_model_that_does_not_go_with_the_images_is_told_apart(model, shape, dtype, message):
+    with pytest.raises(ValueError, match="the victim failed on .*" + message) as found:
+        Attempt(Victim(model), torch.rand(shape, dtype=dtype), two)
+    assert isinstance(found.value.__cause__, RuntimeError)
+
+
+def test_one_image_that_is_taken_for_several_is_told():
+    model = nn.Conv2d(1, 4, 1)  # takes it for one image without a batch
+    with pytest.raises(ValueError, match=r"returned \(4, 5, 5\) for 1 images, .*images\[None\]"):
+        Attempt(Victim(model), torch.rand(1, 5, 5), Goal(torch.tensor([0])))
+
+
+@dataclass(frozen=True)
+class Fields:
+    length: float = 1.0
+    count: int = 1
+    decay: float = 0.5
+    perhaps: int | None = None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"length": 0.0}, "length = 0.0, expected more than 0"),
+        ({"length": float("nan")}, "length = nan, expected more than 0"),
+        ({"length": "1"}, "length = '1', expected more than 0"),
+        ({"length": None}, "length = None, expected more than 0"),
+        ({"count": 1}, "count = 1, expected at least 2, a whole number"),
+        ({"count": 2.5}, "count = 2.5, expected at least 2, a whole number"),
+        ({"count": True}, "count = True, expected at least 2"),
+        ({"decay": 1.0}, r"decay = 1.0, expected within \[0, 1\)"),
+        ({"decay": -0.1}, r"decay = -0.1, expected within \[0, 1\)"),
+        ({"perhaps": 1}, "perhaps = 1, expected at least 2"),
+    ],
+)
+def test_fields_that_cannot_be_are_refused(options, message):
+    def check(fields):
+        positive_fields(fields, "length")
+        whole_fields(fields, 2, "count", "perhaps")
+        share_fields(fields, "decay")
+
+    check(Fields(count=np.int64(2), length=np.float32(1)))
+    with pytest.raises(ValueError, match=message):
+        check(Fields(**{"count": 2, **options}))

@@ -120,3 +120,13 @@ def test_the_gradient_of_a_smooth_network(sides, dtype):
     found = slopes(ask, images, owner, every, h=1e-4, base=base)
     assert (torch.cosine_similarity(found, truth, dim=1) > 0.999).all()
     torch.testing.assert_close(found, truth, rtol=0, atol=2e-3 * truth.abs().max().item())
+
+
+@pytest.mark.parametrize("sides", [1, 2])
+@pytest.mark.parametrize(("h", "dtype"), [(0.0, torch.float64), (1e-9, torch.float32)])
+def test_a_step_that_vanishes_is_refused_unasked(sides, h, dtype):
+    images, ask = torch.full((1, 2, 3), 0.7, dtype=dtype), Function(linear)
+    base = torch.zeros(1, dtype=torch.float64) if sides == 1 else None
+    with pytest.raises(ValueError, match=f"h = {h}: the difference vanishes beside pixels of {dtype}"):
+        slopes(ask, images, torch.tensor([0]), torch.arange(6)[None], h=h, base=base)
+    assert not ask.images

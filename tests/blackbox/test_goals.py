@@ -104,6 +104,8 @@ def test_goals_that_cannot_be_are_refused(labels, targets, message):
 def test_goals_are_tensors():
     with pytest.raises(ValueError, match=r"labels are .*list.*, expected int64"):
         Goal([0, 1])
+    with pytest.raises(ValueError, match=r"labels are .*ndarray.*torch.as_tensor\(labels\) makes a tensor"):
+        Goal(torch.tensor([0, 1]).numpy())
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -85,6 +85,8 @@ def test_the_answer_can_be_used_in_automatic_differentiation():
 @settings(max_examples=60, deadline=None)
 def test_logits_and_probabilities_give_the_same_log_probabilities(scores, shift):
     scores = torch.tensor(scores, dtype=torch.float64)
+    moved = scores + shift
+    assume((moved < 0).any() or ((moved.sum(1) - 1).abs() > 1e-3).any())  # or they are probabilities
     by_hand = scores - (scores.exp().sum(1, keepdim=True)).log()
     as_logits = Victim(lambda _: scores + shift).log_probabilities(scores)
     torch.testing.assert_close(as_logits, by_hand, rtol=0, atol=1e-10)
@@ -215,6 +217,15 @@ def answering(value):
         (answering(torch.tensor([0.5, 0.4])), "probabilities", "do not sum to one .one row: 0.9"),
         (answering(torch.tensor([1.2, -0.2])), "probabilities", "negative"),
         (answering(torch.tensor([3.0, -1.0])), "probabilities", "give output='logits'"),
+        (
+            answering(torch.tensor([0.3, 0.7])),
+            "logits",
+            "sum to one where logits .* give output='probabilities'",
+        ),
+        (lambda x: x.flatten(1).softmax(1).float(), "logits", "give output='probabilities'"),
+        (lambda x: x[:, :1], "logits", r"returned \(2, 1\) .* at least 2 classes; stack \[1 - p, p\]"),
+        (lambda x: x[:, :1], "probabilities", r"at least 2 classes; stack \[1 - p, p\] of .* or \[0, z\]"),
+        (lambda x: x.mean(1), "logits", r"expected \(n, classes\); stack \[1 - p, p\]"),
     ],
 )
 def test_an_answer_that_is_none_is_refused(model, output, message):
@@ -229,8 +240,110 @@ def test_an_answer_that_is_none_is_refused(model, output, message):
         ({"output": "scores"}, "output = 'scores', expected 'logits' or 'probabilities'"),
         ({"budget": -1}, "budget = -1, expected None or a number"),
         ({"chunk": 0}, "chunk = 0, expected at least 1"),
+        ({"chunk": 1.5}, "chunk = 1.5, expected at least 1 image, a whole number"),
+        ({"chunk": "a"}, "chunk = 'a', expected at least 1"),
+        ({"budget": 10.5}, "budget = 10.5, expected None or a number"),
+        ({"budget": "100"}, "budget = '100', expected None or a number"),
     ],
 )
 def test_a_victim_that_cannot_be_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Victim(**{"model": first_three, **options})
+
+
+class Viewing(nn.Module):
+    """A network that flattens by `view`, and the times it was started."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.line, self.starts = nn.Conv2d(3, 4, 3), nn.Linear(4 * 4 * 4, 3), 0
+
+    def forward(self, images):
+        self.starts += 1
+        flow = self.conv(images)
+        return self.line(flow.view(len(flow), -1))
+
+
+def test_a_colour_network_may_flatten_by_view():
+    model, images = Viewing(), randomly(5, 3, 6, 6, dtype=torch.float32)
+    with torch.no_grad():
+        expected = model(images).double().log_softmax(1)
+    model.starts, victim = 0, Victim(model, chunk=2)
+    meter = victim.open(images)
+    owner = torch.tensor([0, 0, 1, 4, 4])
+    for asked, starts in ((1, 4), (2, 3)):  # three chunks; the first try in the fast layout is the last
+        torch.testing.assert_close(meter.ask(images, owner), expected, rtol=0, atol=1e-5)
+        assert meter.counts.tolist() == [2 * asked, asked, 0, 0, 2 * asked]
+        assert model.starts == starts
+        model.starts = 0
+    assert victim == Victim(model, chunk=2)
+
+
+def test_other_errors_of_a_model_are_its_own():
+    class Broken(nn.Module):
+        starts = 0
+
+        def forward(self, images):
+            self.starts += 1
+            raise RuntimeError("mine")
+
+    model = Broken()
+    with pytest.raises(RuntimeError, match=r"^mine$"):
+        Victim(model).log_probabilities(randomly(2, 3, 4, 4))
+    assert model.starts == 1
+
+
+def test_a_module_whose_layout_is_no_matter_is_shown_channels_last():
+    seen = []
+
+    class Looking(nn.Module):
+        def forward(self, images):
+            seen.append(images.is_contiguous(memory_format=torch.channels_last))
+            return images.flatten(1)[:, :3]
+
+    Victim(Looking()).log_probabilities(randomly(2, 3, 4, 4))
+    assert seen == [True]
+
+
+def test_chance_or_a_bare_class_is_no_softmax():
+    rows = torch.tensor([[0.5, 0.5], [0.2, 0.7]], dtype=torch.float64)
+    victim = Victim(lambda x: rows[: len(x)])
+    victim.log_probabilities(randomly(2, 4))  # one of two rows sums to one
+    torch.testing.assert_close(victim.log_probabilities(randomly(1, 4)), rows[:1].log_softmax(1))
+    bare = Victim(lambda x: nn.functional.one_hot(x.argmax(1), 4).float())
+    assert bare.log_probabilities(randomly(3, 4)).shape == (3, 4)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_a_query_that_is_not_finite_is_the_attack_s_fault(value):
+    model, images = Recording(lambda x: x.nan_to_num().clamp(-1, 1)), randomly(3, 4)
+    meter = Victim(model).open(images)
+    images[1, 2] = value
+    with pytest.raises(ValueError, match="the attack asks about images that are not finite"):
+        meter.ask(images, torch.arange(3))
+    assert model.rows == 0 and meter.counts.tolist() == [0, 0, 0]
+
+
+def test_an_error_after_the_first_answer_comes_as_it_is():
+    class Tired:
+        left = 1
+
+        def __call__(self, images):
+            self.left -= 1
+            if self.left < 0:
+                raise RuntimeError("mine")
+            return images
+
+    meter = Victim(Tired()).open(randomly(2, 4))
+    meter.ask(randomly(2, 4), torch.arange(2))
+    with pytest.raises(RuntimeError, match=r"^mine$"):
+        meter.ask(randomly(2, 4), torch.arange(2))
+
+
+def test_too_little_memory_is_not_the_images_fault():
+    def full(_):
+        raise torch.OutOfMemoryError("no memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        Victim(full).open(randomly(2, 4)).ask(randomly(2, 4), torch.arange(2))

@@ -271,6 +271,9 @@ def test_a_victim_that_breaks_is_named(case, room, after, answer, message):
         (lambda x, y: (x * 1.5, Goal(y)), "images reach from 0 to 1.5, expected values in .0, 1"),
         (lambda x, y: (x - 0.5, Goal(y)), "images reach from -0.5 to 0.5"),
         (lambda x, y: ((x * 255).to(torch.uint8), Goal(y)), r"(images|attacked) are torch.uint8"),
+        (lambda x, y: (x.half(), Goal(y)), "images are torch.float16, expected float32 or float64"),
+        (lambda x, y: (x.numpy(), Goal(y)), "images are ndarray, expected a floating-point tensor"),
+        (lambda x, y: (x, y), "goal is Tensor, expected a Goal"),
         (lambda x, y: (x[:4], Goal(y)), "9 goals for 4 images"),
         (lambda x, y: (x, Goal(y + 4)), "label .*, but the victim has 4 classes"),
         (lambda x, y: (x, Goal(y, y)), "image 0: target 0 is the true class"),
@@ -279,3 +282,16 @@ def test_a_victim_that_breaks_is_named(case, room, after, answer, message):
 def test_bad_input_is_refused(case, room, change, message):
     with pytest.raises(ValueError, match=message):
         case.attack(Victim(room.model), *change(room.images, room.labels))
+
+
+def test_a_bare_model_is_refused(case, room):
+    with pytest.raises(ValueError, match="victim is Sequential, expected a Victim"):
+        case.attack(room.model, room.images, room.goal)
+
+
+def test_images_that_require_a_gradient_are_attacked_like_others(case, room):
+    images = room.images.clone().requires_grad_()
+    result = case.attack(Victim(room.model), images, room.goal)
+    assert not result.clean.requires_grad and not result.adversarial.requires_grad
+    assert bytes_of(result) == bytes_of(case.attack(Victim(room.model), room.images, room.goal))
+    assert len(result.to_frame()) == len(images)

@@ -89,3 +89,61 @@ def test_standardised_maps_have_unit_deviation_and_keep_their_mean_s_sign(dtype)
     torch.testing.assert_close(found[:3].flatten(1).mean(1), ratio)
     assert (ratio.abs() > 0.3).all()
     torch.testing.assert_close(standardised(found), found)
+
+
+def by_white_box(model, *rest):
+    return white_box(model, *rest)
+
+
+def by_estimate(model, *rest):
+    return estimated(Victim(model), *rest)
+
+
+@pytest.mark.parametrize("maps", [by_white_box, by_estimate])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (2 * x, Goal(y)), "expected values in .0, 1"),
+        (lambda x, y: (x.half(), Goal(y)), "images are torch.float16, expected float32 or float64"),
+        (lambda x, y: (x.numpy(), Goal(y)), "images are ndarray"),
+        (lambda x, y: (x, Goal(y[:2])), "2 goals for 3 images"),
+        (lambda x, y: (x, y), "goal is Tensor, expected a Goal"),
+        (lambda x, y: (x, Goal(y + 3)), "label ., but the victim has 3 classes"),
+        (lambda x, y: (x, Goal(y, y + 3)), "target ., but the victim has 3 classes"),
+    ],
+)
+def test_what_has_no_gradient_map_is_refused(maps, change, message):
+    model, _ = linear()
+    images = torch.rand(3, 1, 2, 2, dtype=torch.float64)
+    with pytest.raises(ValueError, match=message):
+        maps(model, *change(images, model(images).argmax(1)))
+
+
+def test_a_chunk_or_a_step_that_cannot_be_is_refused():
+    (model, _), images = linear(), torch.rand(3, 1, 2, 2, dtype=torch.float64)
+    goal = Goal(model(images).argmax(1))
+    for chunk in (0, 1.5):
+        with pytest.raises(ValueError, match=f"chunk = {chunk}, expected at least 1"):
+            white_box(model, images, goal, chunk=chunk)
+    with pytest.raises(ValueError, match=r"h = 0\.0, expected more than 0"):
+        estimated(Victim(model), images, goal, h=0.0)
+    with pytest.raises(ValueError, match="victim is Sequential, expected a Victim"):
+        estimated(model, images, goal)
+    with pytest.raises(ValueError, match="expected at least 2 classes"):
+        white_box(nn.Sequential(nn.Flatten(), nn.Linear(4, 1)).double(), images, goal)
+
+
+def test_modes_come_back_after_an_error():
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(5, 3)).double().train()
+    model[1].eval()
+    with pytest.raises(RuntimeError):
+        white_box(model, torch.rand(3, 1, 2, 2, dtype=torch.float64), Goal(torch.zeros(3, dtype=torch.int64)))
+    assert [m.training for m in model.modules()] == [True, True, False, True]
+
+
+@pytest.mark.parametrize("maps", [by_white_box, by_estimate])
+def test_images_that_require_a_gradient_have_the_same_maps(maps):
+    (model, _), images = linear(), torch.rand(3, 1, 2, 2, dtype=torch.float64)
+    goal = Goal(model(images).argmax(1))
+    found = maps(model, images.clone().requires_grad_(), goal)
+    assert not found.requires_grad and torch.equal(found, maps(model, images, goal))

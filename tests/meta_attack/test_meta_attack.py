@@ -288,9 +288,17 @@ def test_a_meta_attacker_that_knows_the_gradient_needs_few_steps(small):
     ("options", "message"),
     [
         ({"q": 401}, "q = 401 pixels, but an image has 400"),
-        ({"q": 0}, "q = 0 pixels"),
+        ({"q": 0}, "q = 0, expected at least 1"),
+        ({"q": 2.5}, "q = 2.5, expected at least 1, a whole number"),
+        ({"h": 0.0}, "h = 0.0, expected more than 0"),
+        ({"beta": 0.0}, "beta = 0.0, expected more than 0"),
+        ({"fine_tune_lr": 0.0}, "fine_tune_lr = 0.0, expected more than 0"),
+        ({"fine_tune_steps": 1.5}, "fine_tune_steps = 1.5, expected at least 0"),
+        ({"fine_tune_until": -1}, "fine_tune_until = -1, expected at least 0"),
+        ({"max_steps": -1}, "max_steps = -1, expected at least 0"),
+        ({"attacker": torch.nn.Conv2d(1, 1, 3)}, "attacker is Conv2d, expected a MetaAttacker"),
         ({"sides": 3}, "sides = 3, expected 1 or 2"),
-        ({"m": 0}, "m = 0, together = 16, expected at least 1"),
+        ({"m": 0}, "m = 0, expected at least 1"),
         ({"together": 0}, "together = 0, expected at least 1"),
         ({"variable": "log"}, "variable = 'log', expected one of pixels, tanh"),
     ],
@@ -298,7 +306,7 @@ def test_a_meta_attacker_that_knows_the_gradient_needs_few_steps(small):
 def test_settings_that_cannot_be_are_refused(small, options, message):
     model, images, labels, attacker = small(1)
     with pytest.raises(ValueError, match=message):
-        MetaAttack(attacker, **{"q": 5, **options})(Victim(model), images, Goal(labels))
+        MetaAttack(**{"attacker": attacker, "q": 5, **options})(Victim(model), images, Goal(labels))
 
 
 @pytest.mark.parametrize(

@@ -135,14 +135,28 @@ def test_one_set_of_weights_serves_every_size():
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"channels": 3, "size": 16}, {"width": 0.5}, {"statistics": "running"}],
+    ("options", "message"),
+    [
+        ({"channels": 3, "size": 16}, "channels = 3, here 1 and hidden channels = "),
+        ({"width": 0.5}, r"meta attacker: hidden channels = \[8, 16, .*\], here \[4, 6, .*\]; make this one"),
+        ({"width": 0.21}, r"hidden channels = \[4, 7, "),  # the first layer is the same
+        ({"statistics": "running"}, "meta attacker: statistics = running, here batch; make this one"),
+    ],
     ids=str,
 )
-def test_a_checkpoint_of_another_architecture_is_refused(options):
+def test_a_checkpoint_of_another_architecture_is_refused(options, message):
     ours = {"channels": 1, "size": 20, "width": 0.2}
-    with pytest.raises(RuntimeError, match=r"size mismatch|Unexpected key"):
-        MetaAttacker(**ours).load_state_dict(MetaAttacker(**{**ours, **options}).state_dict())
+    mine = MetaAttacker(**ours)
+    before = {name: t.clone() for name, t in mine.state_dict().items()}
+    with pytest.raises(ValueError, match=message):
+        mine.load_state_dict(MetaAttacker(**{**ours, **options}).state_dict())
+    assert all(torch.equal(t, before[name]) for name, t in mine.state_dict().items())
+
+
+@pytest.mark.parametrize("weights", [{}, {"0.weight": torch.zeros(3)}, {"layers.0.weight": 3}])
+def test_weights_of_something_else_are_refused(weights):
+    with pytest.raises(ValueError, match="these are no weights of a meta attacker"):
+        MetaAttacker(1, 20, width=0.2).load_state_dict(weights)
 
 
 @pytest.mark.parametrize(

@@ -520,18 +520,22 @@ def test_who_finds_no_start_leaves_having_paid_for_the_search():
         (lambda: AutoZOOM(switch=0), "switch = 0, expected at least 1"),
         (lambda: AutoZOOM(refine=-1), "refine = -1, expected at least 0"),
         (lambda: AutoZOOM(c=0.0), "c = 0.0, expected more than 0"),
-        (lambda: AutoZOOM(side=0), "side = 0, expected more than 0"),
+        (lambda: AutoZOOM(side=0), "side = 0, expected at least 1"),
         (lambda: AutoZOOM(variable="log"), "variable = 'log', expected one of pixels, tanh"),
         (lambda: AutoEncoder(3, 30), "size = 30 cannot be halved 2 times"),
         (lambda: train_autoencoder(torch.rand(3, 1, 4, 6)), r"images have shape \(3, 1, 4, 6\), expected"),
         (lambda: train_autoencoder(torch.rand(3, 1, 4, 4) + 1), r"images leave \[0, 1\]"),
         (lambda: Bandits(eps=0.0), "eps = 0.0, expected more than 0"),
         (lambda: FWBlack(norm="l1"), "norm = 'l1', expected 'l2' or 'linf'"),
-        (lambda: FWBlack(directions=0), "directions = 0, expected more than 0"),
+        (lambda: FWBlack(directions=0), "directions = 0, expected at least 1"),
         (lambda: FWBlack(momentum=1.0), "momentum = 1.0, expected within"),
         (lambda: DecisionBoundary(look=0), "look = 0, expected at least 1"),
         (lambda: DecisionBoundary(inwards=1.0), "inwards = 1.0"),
         (lambda: DecisionBoundary(l2_goal=-1.0), "l2_goal = -1.0, expected a distance"),
+        (lambda: AutoZOOM(beta1=1.0), r"beta1 = 1.0, expected within \[0, 1\)"),
+        (lambda: Bandits(tile=0), "tile = 0, expected at least 1"),
+        (lambda: FWBlack(directions=2.5), "directions = 2.5, expected at least 1, a whole number"),
+        (lambda: OptAttack(vectors=2.5), "vectors = 2.5, expected at least 1, a whole number"),
         (lambda: OptAttack(beta=0.0), "beta = 0.0, expected more than 0"),
         (lambda: OptAttack(l2_goal=-1.0), "l2_goal = -1.0, expected a distance"),
     ],
@@ -562,3 +566,14 @@ def test_what_does_not_suit_the_images_is_refused(attack, message):
 def test_a_pool_is_no_part_of_what_an_attack_is():
     assert hard("opt") == dataclasses.replace(hard("opt"), pool=None)
     assert "pool" not in repr(hard("opt"))
+
+
+@pytest.mark.parametrize("name", ["boundary", "opt"])
+def test_images_of_one_pixel_have_no_sideways(name):
+    """The only way is along the line to the border, at 0.6."""
+    model = lambda x: 10 * (x.flatten(1) - 0.6) @ torch.tensor([[-1.0, 1.0]], dtype=x.dtype)  # noqa: E731
+    images = torch.tensor([0.1, 0.3], dtype=torch.float64).view(2, 1, 1, 1)
+    pool = torch.ones_like(images), torch.ones(2, dtype=torch.int64)
+    result = hard(name, pool=pool, max_steps=30)(Victim(model), images, zeros(2))
+    assert result.success.all() and (result.adversarial > 0.6).all()
+    assert (result.adversarial < 0.61).all()

@@ -128,7 +128,14 @@ def test_the_weight_of_the_hinge_decides_how_far_an_attack_goes():
     ("options", "message"),
     [
         ({"q": 17}, "q = 17 coordinates, but an image has 16"),
-        ({"q": 0}, "q = 0 coordinates"),
+        ({"q": 0}, "q = 0, expected at least 1"),
+        ({"q": 2.5}, "q = 2.5, expected at least 1, a whole number"),
+        ({"h": 0.0}, "h = 0.0, expected more than 0"),
+        ({"lr": 0.0}, "lr = 0.0, expected more than 0"),
+        ({"c": 0.0}, "c = 0.0, expected more than 0"),
+        ({"beta1": 1.0}, r"beta1 = 1.0, expected within \[0, 1\)"),
+        ({"beta2": -0.1}, r"beta2 = -0.1, expected within \[0, 1\)"),
+        ({"max_steps": -1}, "max_steps = -1, expected at least 0"),
         ({"variable": "log"}, "variable = 'log', expected one of pixels, tanh"),
     ],
 )

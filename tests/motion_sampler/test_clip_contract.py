@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from thesislib.blackbox import Victim
+from thesislib.blackbox import Goal, Victim
+from thesislib.motion_sampler.bandits import EBandits
+from thesislib.motion_sampler.me_sampler import MESampler
+from thesislib.motion_sampler.nes import ENES
+from thesislib.motion_sampler.sampler import NoiseSampler
+from thesislib.motion_sampler.vbad import VBAD
 
 GOALS = ("untargeted", "targeted")
 
@@ -115,3 +120,67 @@ def test_clips_and_generator_are_left_alone(case, room):
     result = case.attack(Victim(room.model), images, room.goal)
     assert torch.equal(images, room.images) and torch.equal(torch.get_rng_state(), state)
     assert not result.adversarial.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x * 1.5, Goal(y)), "images reach from 0 to 1.499, expected values in .0, 1"),
+        (lambda x, y: ((x * 255).to(torch.uint8), Goal(y)), "images are torch.uint8"),
+        (lambda x, y: (x.half(), Goal(y)), "images are torch.float16, expected float32 or float64"),
+        (lambda x, y: (x.numpy(), Goal(y)), "images are ndarray, expected a floating-point tensor"),
+        (lambda x, y: (x[:4], Goal(y)), "9 goals for 4 images"),
+        (lambda x, y: (x, Goal(y + 4)), "label ., but the victim has 4 classes"),
+        (lambda x, y: (x, y), "goal is Tensor, expected a Goal"),
+        (
+            lambda x, y: (x.float(), Goal(y)),
+            "failed on torch.float32 images .* its parameters are torch.float64",
+        ),
+    ],
+)
+def test_bad_input_is_refused(case, room, change, message):
+    with pytest.raises(ValueError, match=message):
+        case.attack(Victim(room.model), *change(room.images, room.labels))
+
+
+def test_a_bare_model_is_refused(case, room):
+    with pytest.raises(ValueError, match="victim is Sequential, expected a Victim"):
+        case.attack(room.model, room.images, room.goal)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ids": [0, 1, 2, 3, 4, 5, 6, 7, -1]}, "ids hold -1, expected a whole number from 0"),
+        ({"ids": [0, 1]}, "2 ids for 9 images"),
+        ({"seed": -1}, "seed = -1, expected a whole number from 0"),
+    ],
+)
+def test_numbers_and_seeds_that_cannot_be_are_refused(case, room, options, message):
+    with pytest.raises(ValueError, match=message):
+        case.attack(Victim(room.model), room.images, room.goal, **options)
+
+
+def test_clips_that_require_a_gradient_are_attacked_like_others(case, room):
+    clips = room.images.clone().requires_grad_()
+    result = case.attack(Victim(room.model), clips, room.goal)
+    same(result, case.attack(Victim(room.model), room.images, room.goal))
+    assert not result.clean.requires_grad and len(result.to_frame()) == 9
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ENES(samples=2.5), "samples = 2.5, expected at least 1, a whole number"),
+        (lambda: ENES(max_steps=-1), "max_steps = -1, expected at least 0"),
+        (lambda: ENES(kappa="a"), "kappa = 'a', expected more than 0"),
+        (lambda: EBandits(tile=0), "tile = 0, expected at least 1"),
+        (lambda: MESampler(noise=NoiseSampler("one-noise"), step=0), "step = 0, expected more than 0"),
+        (lambda: NoiseSampler(period=2.5), "period = 2.5"),
+        (lambda: VBAD(None), "image_model is NoneType, expected a module or a function of frames"),
+        (lambda: VBAD(len, samples=2.5), "samples = 2.5, expected at least 1, a whole number"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -280,7 +280,7 @@ def test_vbad_with_random_directions_and_one_pixel_patches_is_nes():
     )
     run = Attempt(grey, clips, Goal(torch.zeros(copies, dtype=torch.int64)), objective=cross_entropy)
     every = torch.arange(copies)
-    attack = RandomDirections(None, split=4, samples=20, sigma=0.01, ranks=False, loss="cross_entropy")
+    attack = RandomDirections(len, split=4, samples=20, sigma=0.01, ranks=False, loss="cross_entropy")
     direction = attack.tentative(run, clips, every, None)
     vbad = direction * attack.rectified(run, clips, direction, every)
     nes = ENES(samples=20, loss="cross_entropy").estimate(run, clips, every).sign()

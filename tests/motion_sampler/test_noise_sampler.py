@@ -132,3 +132,13 @@ def test_unknown_names_are_refused():
         NoiseSampler("flow")
     with pytest.raises(ValueError, match="period = 0"):
         NoiseSampler(period=0)
+
+
+def test_a_tensor_of_numbers_finds_its_maps_in_a_mapping(make):
+    clips, maps = make.clips(2), make.maps(2)
+    by_number = {7: maps[1], 4: maps[0]}
+    for ids in (torch.tensor([4, 7]), [4, 7]):
+        found = Motion(by_number, ids, clips)
+        assert all(torch.equal(mine.maps, given) for mine, given in zip(found.clips, maps, strict=True))
+    with pytest.raises(ValueError, match="clip 3 has no motion map; there are 2"):
+        Motion(by_number, torch.tensor([4, 3]), clips)

@@ -5,8 +5,9 @@ Thesis, sections 2.3.1 and 3.3.1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from thesislib.blackbox.goals import Goal, Objective, hinge
 from thesislib.blackbox.streams import Streams
-from thesislib.blackbox.victim import Victim
+from thesislib.blackbox.victim import Victim, is_whole, layout_hint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,14 +95,14 @@ class Attempt:
     Parameters
     ----------
     victim : Victim
-    images : Tensor of float, shape (n, ...)
+    images : Tensor of float32 or float64, shape (n, ...)
         Values in [0, 1]. Never modified.
     goal : Goal
         For n images.
     seed : int
-        Root of the random streams.
+        Root of the random streams, from 0.
     ids : sequence of int, optional
-        Number of each image in its data set, by default 0 to n - 1; an image's stream depends on it.
+        Number of each image in its data set, from 0, by default 0 to n - 1; an image's stream depends on it.
     cost : int
         Queries of one step, the clean image apart; a budget that does not cover one step is refused.
     objective : Objective
@@ -110,7 +111,8 @@ class Attempt:
     Raises
     ------
     ValueError
-        If the images are not as described, are not as many as goals, or the budget is too small.
+        If an argument is not as described, images are not as many as goals, the budget is too small, or the model
+        fails on the clean images.
     """
 
     def __init__(
@@ -124,12 +126,9 @@ class Attempt:
         cost: int = 1,
         objective: Objective = hinge,
     ) -> None:
-        _check_images(images)
-        if len(goal) != len(images):
-            raise ValueError(f"{len(goal)} goals for {len(images)} images")
-        ids = range(len(images)) if ids is None else [int(number) for number in ids]
-        if len(ids) != len(images):
-            raise ValueError(f"{len(ids)} ids for {len(images)} images")
+        images, ids = admitted(victim, images, goal), numbers(ids, len(images))
+        if not is_whole(seed) or seed < 0:
+            raise ValueError(f"seed = {seed!r}, expected a whole number from 0")
         if victim.budget is not None and victim.budget < 1 + cost:
             raise ValueError(
                 f"budget = {victim.budget} queries an image, but one step costs {cost} and the clean image 1"
@@ -213,7 +212,7 @@ class Attempt:
             Class that the victim gives each.
         step : int
         """
-        live, counts = self.live, self.meter.counts
+        live, counts, images = self.live, self.meter.counts, images.detach()
         fresh = ~self._success[live]
         self._steps[live[fresh]] = step
         first = live[hit & fresh]
@@ -246,12 +245,152 @@ class Attempt:
         self._history.append((step, rows, self.meter.counts[rows], self.loss[rows]))
 
 
-def _check_images(images: Tensor) -> None:
+def admitted(victim: Victim, images: Tensor, goal: Goal) -> Tensor:
+    """The images as an attack may work on them, cut off from any graph; what cannot be attacked is refused.
+
+    The first line of an attack that looks at its arguments before it makes an :class:`Attempt`, which calls this too.
+
+    Parameters
+    ----------
+    victim, images, goal
+        As for :class:`Attempt`.
+
+    Raises
+    ------
+    ValueError
+        Naming the argument, what it is and what would do.
+    """
+    if not isinstance(victim, Victim):
+        raise ValueError(
+            f"victim is {type(victim).__name__}, expected a Victim; Victim(model) makes one of a model"
+        )
+    return admitted_images(images, goal)
+
+
+def admitted_images(images: Tensor, goal: Goal) -> Tensor:
+    """The same where there is no victim.
+
+    Parameters
+    ----------
+    images, goal
+        As for :class:`Attempt`.
+
+    Raises
+    ------
+    ValueError
+        As :func:`admitted`.
+    """
     if not isinstance(images, Tensor) or not images.is_floating_point():
         found = images.dtype if isinstance(images, Tensor) else type(images).__name__
-        raise ValueError(f"images are {found}, expected a floating-point tensor with values in [0, 1]")
+        advice = "" if isinstance(images, Tensor) else "; torch.as_tensor(images) makes one"
+        raise ValueError(
+            f"images are {found}, expected a floating-point tensor with values in [0, 1]{advice}"
+        )
+    if images.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"images are {images.dtype}, expected float32 or float64; differences of 1e-4 vanish in it"
+        )
     if images.ndim < 2:
         raise ValueError(f"images have shape {tuple(images.shape)}, expected (n, ...)")
     if len(images) and not (images.min() >= 0 and images.max() <= 1):
         low, high = images.min().item(), images.max().item()
         raise ValueError(f"images reach from {low:.4g} to {high:.4g}, expected values in [0, 1]")
+    if not isinstance(goal, Goal):
+        raise ValueError(f"goal is {type(goal).__name__}, expected a Goal; Goal(labels) makes one of labels")
+    if len(goal) != len(images):
+        raise ValueError(f"{len(goal)} goals for {len(images)} images{layout_hint(images)}")
+    return images.detach() if images.requires_grad else images
+
+
+def numbers(ids: Sequence[int] | None, count: int) -> list[int]:
+    """The images' numbers in their data set as a list.
+
+    Parameters
+    ----------
+    ids : sequence of int or tensor of them, optional
+        As for :class:`Attempt`.
+    count : int
+        Images.
+
+    Raises
+    ------
+    ValueError
+        If they are no whole numbers from 0, or not as many.
+    """
+    if ids is None:
+        return list(range(count))
+    if not isinstance(ids, Iterable) or isinstance(ids, str):
+        raise ValueError(f"ids are {type(ids).__name__}, expected a whole number from 0 for each image")
+    found = ids.tolist() if isinstance(ids, Tensor) else list(ids)
+    if len(found) != count:
+        raise ValueError(f"{len(found)} ids for {count} images")
+    for number in found:
+        if not is_whole(number) or number < 0:
+            raise ValueError(f"ids hold {number!r}, expected a whole number from 0 for each image")
+    return [int(number) for number in found]
+
+
+def positive_fields(attack: object, *names: str) -> None:
+    """Refuse fields of an attack that are zero or negative, or no numbers; None passes where it is the default.
+
+    Parameters
+    ----------
+    attack : dataclass
+    names : str
+        Of the fields.
+
+    Raises
+    ------
+    ValueError
+        Naming the field.
+    """
+    for name in names:
+        value = getattr(attack, name)
+        if not _default(attack, name) and not (isinstance(value, Real) and value > 0):
+            raise ValueError(f"{name} = {value!r}, expected more than 0")
+
+
+def whole_fields(attack: object, least: int, *names: str) -> None:
+    """Refuse fields of an attack that are no whole numbers or below the least; None passes where it is the default.
+
+    Parameters
+    ----------
+    attack : dataclass
+    least : int
+    names : str
+        Of the fields.
+
+    Raises
+    ------
+    ValueError
+        Naming the field.
+    """
+    for name in names:
+        value = getattr(attack, name)
+        if not _default(attack, name) and not (is_whole(value) and value >= least):
+            raise ValueError(f"{name} = {value!r}, expected at least {least}, a whole number")
+
+
+def share_fields(attack: object, *names: str) -> None:
+    """Refuse fields of an attack outside [0, 1): decays of averages.
+
+    Parameters
+    ----------
+    attack : dataclass
+    names : str
+        Of the fields.
+
+    Raises
+    ------
+    ValueError
+        Naming the field.
+    """
+    for name in names:
+        value = getattr(attack, name)
+        if not (isinstance(value, Real) and 0 <= value < 1):
+            raise ValueError(f"{name} = {value!r}, expected within [0, 1)")
+
+
+def _default(attack: object, name: str) -> bool:
+    """Whether a field is None and may be."""
+    return getattr(attack, name) is None and getattr(type(attack), name, 0) is None

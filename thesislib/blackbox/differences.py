@@ -59,12 +59,27 @@ def slopes(
     base : Tensor, shape (n,), or None
         Losses at `images`: differences are one-sided and cost q queries an image. Without it they are
         symmetric and cost 2q.
+
+    Raises
+    ------
+    ValueError
+        If `h` is so small that a probe is the image itself. Nothing is asked then.
     """
     here = images.flatten(1).gather(1, index)
     if base is None:
         places = torch.stack(((here + h).clamp(max=1), (here - h).clamp(min=0)), dim=2)
+        apart = _apart(places[:, :, 0], places[:, :, 1], h)
         found = probe(ask, images, owner, index, places)
-        return (found[:, :, 0] - found[:, :, 1]) / (places[:, :, 0] - places[:, :, 1])
+        return (found[:, :, 0] - found[:, :, 1]) / apart
     places = torch.where(here + h <= 1, here + h, here - h)
+    apart = _apart(places, here, h)
     found = probe(ask, images, owner, index, places[:, :, None])
-    return (found[:, :, 0] - base[:, None]) / (places - here)
+    return (found[:, :, 0] - base[:, None]) / apart
+
+
+def _apart(one: Tensor, other: Tensor, h: float) -> Tensor:
+    """Distance of two probes, which the slope is taken over."""
+    apart = one - other
+    if not apart.all():
+        raise ValueError(f"h = {h}: the difference vanishes beside pixels of {one.dtype}; take a larger step")
+    return apart

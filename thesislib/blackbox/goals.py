@@ -41,12 +41,10 @@ class Goal:
             if name == "targets" and value is None:
                 continue
             if not isinstance(value, Tensor) or value.dtype != torch.int64 or value.ndim != 1:
-                found = (
-                    f"{value.dtype} of shape {tuple(value.shape)}"
-                    if isinstance(value, Tensor)
-                    else type(value)
-                )
-                raise ValueError(f"{name} are {found}, expected int64 of shape (n,)")
+                found, advice = type(value), f"; torch.as_tensor({name}) makes a tensor"
+                if isinstance(value, Tensor):
+                    found, advice = f"{value.dtype} of shape {tuple(value.shape)}", ""
+                raise ValueError(f"{name} are {found}, expected int64 of shape (n,){advice}")
             if len(value) and value.min() < 0:
                 raise ValueError(f"{name} go down to {int(value.min())}, expected class numbers from 0")
         if self.targets is not None:

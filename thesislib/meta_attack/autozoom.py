@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
+from thesislib.blackbox.attempt import admitted, positive_fields, share_fields, whole_fields
 from thesislib.blackbox.variables import VARIABLES
 
 if TYPE_CHECKING:
@@ -193,13 +194,10 @@ class AutoZOOM:
     variable: str = "pixels"
 
     def __post_init__(self) -> None:
-        for name, least in (("switch", 1), ("vectors", 1), ("refine", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} = {getattr(self, name)}, expected at least {least}")
-        for name in ("lr", "c", "smoothing", "side"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"{name} = {value}, expected more than 0")
+        whole_fields(self, 1, "side", "switch", "vectors")
+        whole_fields(self, 0, "refine", "max_steps")
+        positive_fields(self, "lr", "c", "smoothing")
+        share_fields(self, "beta1", "beta2")
         if self.variable not in VARIABLES:
             raise ValueError(f"variable = {self.variable!r}, expected one of {', '.join(VARIABLES)}")
 
@@ -219,6 +217,7 @@ class AutoZOOM:
         ValueError
             Also if the images are not of the decoder's shape.
         """
+        images = admitted(victim, images, goal)
         decode, shape = self._decoder(images)
         run = Attempt(victim, images, goal, seed=seed, ids=ids, cost=2)
         space, size = VARIABLES[self.variable], shape.numel()

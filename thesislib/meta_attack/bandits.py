@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
+from thesislib.blackbox.attempt import admitted, positive_fields, whole_fields
 from thesislib.blackbox.goals import cross_entropy
 
 
@@ -48,9 +49,9 @@ class Bandits:
     max_steps: int = 10_000
 
     def __post_init__(self) -> None:
-        for name in ("eps", "image_lr", "prior_lr", "exploration", "fd_eta"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} = {getattr(self, name)}, expected more than 0")
+        positive_fields(self, "eps", "image_lr", "prior_lr", "exploration", "fd_eta")
+        whole_fields(self, 1, "tile")
+        whole_fields(self, 0, "max_steps")
 
     def __call__(
         self,
@@ -68,6 +69,7 @@ class Bandits:
         ValueError
             Also if the grid is finer than the image.
         """
+        images = admitted(victim, images, goal)
         grid = self._grid(images)
         run = Attempt(victim, images, goal, seed=seed, ids=ids, cost=3, objective=cross_entropy)
         current = images.clone()

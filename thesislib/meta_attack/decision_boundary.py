@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Goal, Victim
+from thesislib.blackbox.attempt import admitted, whole_fields
 from thesislib.meta_attack.hard_label import HardLabel, Pool, check_pool, start
 
 
@@ -52,9 +53,8 @@ class DecisionBoundary:
     max_steps: int = 100_000
 
     def __post_init__(self) -> None:
-        for name in ("starts", "look", "window_sideways", "window_inwards"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}, expected at least 1")
+        whole_fields(self, 1, "starts", "look", "window_sideways", "window_inwards")
+        whole_fields(self, 0, "max_steps")
         if self.sideways <= 0 or not 0 < self.inwards < 1 or self.factor <= 1:
             raise ValueError(
                 f"sideways = {self.sideways}, inwards = {self.inwards}, factor = {self.factor}; expected above 0, "
@@ -79,6 +79,7 @@ class DecisionBoundary:
         ValueError
             Also if the pool does not suit the images, or has no image of a class that is needed.
         """
+        images = admitted(victim, images, goal)
         check_pool(self.pool, images)
         label = HardLabel(victim, images, goal, l2_goal=self.l2_goal, seed=seed, ids=ids)
         start(label, self.pool, self.starts)
@@ -108,7 +109,8 @@ class DecisionBoundary:
         unit = line / distance
         away = label.run.streams.normal(live, unit.shape[1:])
         away = away - (away * unit).sum(1, keepdim=True) * unit
-        away = away / away.norm(dim=1, keepdim=True)
+        # One pixel has no sideways; zero divided by the least number stays zero.
+        away = away / away.norm(dim=1, keepdim=True).clamp(min=torch.finfo(away.dtype).tiny)
         share = sideways.to(line.dtype)[:, None]
         sphere = (clean + distance * (unit + share * away) / (1 + share**2).sqrt()).clamp(0, 1)
         proposal = clean + (1 - inwards.to(line.dtype)[:, None]) * (sphere - clean)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
+from thesislib.blackbox.attempt import admitted, positive_fields, whole_fields
 from thesislib.blackbox.goals import Objective, cross_entropy
 
 
@@ -53,9 +54,9 @@ class FWBlack:
     def __post_init__(self) -> None:
         if self.norm not in ("l2", "linf"):
             raise ValueError(f"norm = {self.norm!r}, expected 'l2' or 'linf'")
-        for name in ("eps", "directions", "smoothing", "plateau"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} = {getattr(self, name)}, expected more than 0")
+        positive_fields(self, "eps", "smoothing")
+        whole_fields(self, 1, "directions", "plateau")
+        whole_fields(self, 0, "max_steps")
         if not 0 < self.lr <= 1 or not 0 <= self.momentum < 1:
             raise ValueError(f"lr = {self.lr}, momentum = {self.momentum}, expected within (0, 1] and [0, 1)")
 
@@ -69,7 +70,7 @@ class FWBlack:
         ids: Sequence[int] | None = None,
     ) -> AttackResult:
         """Attack; arguments and errors as :class:`~thesislib.blackbox.attempt.Attempt` has them."""
-        cost = 2 * self.directions + 1
+        images, cost = admitted(victim, images, goal), 2 * self.directions + 1
         run = Attempt(victim, images, goal, seed=seed, ids=ids, cost=cost, objective=self.objective)
         current, average = images.clone(), torch.zeros_like(images)
         drops = torch.zeros_like(run.loss)

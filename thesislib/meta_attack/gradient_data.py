@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from thesislib.blackbox import Goal, Victim
+from thesislib.blackbox.attempt import admitted, admitted_images
 from thesislib.blackbox.differences import slopes
 from thesislib.blackbox.goals import hinge
+from thesislib.blackbox.victim import as_scores, evaluating, is_whole
 
 
 def white_box(model: nn.Module, images: Tensor, goal: Goal, *, chunk: int = 64) -> Tensor:
@@ -17,7 +19,8 @@ def white_box(model: nn.Module, images: Tensor, goal: Goal, *, chunk: int = 64) 
     ----------
     model : torch.nn.Module
         Images to logits; used in evaluation mode, its modes and gradients are left as they were.
-    images : Tensor, shape (n, channels, height, width)
+    images : Tensor of float32 or float64, shape (n, channels, height, width)
+        Values in [0, 1].
     goal : Goal
         For n images; the thesis trains on untargeted ones.
     chunk : int
@@ -27,31 +30,44 @@ def white_box(model: nn.Module, images: Tensor, goal: Goal, *, chunk: int = 64) 
     -------
     Tensor, shape of `images`
         Zero where the goal is reached already: the hinge is flat there.
+
+    Raises
+    ------
+    ValueError
+        If images, goals or `chunk` are not as described, or the model has not the goal's classes.
     """
-    was_training = [m for m in model.modules() if m.training]
-    model.eval()
+    images = admitted_images(images, goal)
+    if not (is_whole(chunk) and chunk >= 1):
+        raise ValueError(f"chunk = {chunk!r}, expected at least 1 image, a whole number")
     parts = []
-    for rows in torch.arange(len(images), device=images.device).split(chunk):
-        batch = images[rows].clone().requires_grad_()
-        loss = hinge(model(batch).log_softmax(1), goal[rows]).sum()
-        parts.append(torch.autograd.grad(loss, batch)[0])
-    for module in was_training:
-        module.training = True
+    with evaluating(model):
+        for rows in torch.arange(len(images), device=images.device).split(chunk):
+            batch = images[rows].clone().requires_grad_()
+            scores = as_scores(model(batch), batch)
+            goal.check_classes(scores.shape[1])
+            loss = hinge(scores.log_softmax(1), goal[rows]).sum()
+            parts.append(torch.autograd.grad(loss, batch)[0])
     return torch.cat(parts) if parts else torch.empty_like(images)
 
 
 def estimated(victim: Victim, images: Tensor, goal: Goal, *, h: float = 1e-4) -> Tensor:
     """The same by symmetric differences along every pixel: two queries a pixel, no access to the model.
 
-    Parameters and result as for :func:`white_box`, with a :class:`~thesislib.blackbox.victim.Victim` in place
-    of the model (thesis, section 2.4.5).
+    Parameters, result and errors as for :func:`white_box`, with a
+    :class:`~thesislib.blackbox.victim.Victim` in place of the model (thesis, section 2.4.5). `h`, the step of the
+    differences, is above 0.
     """
+    images = admitted(victim, images, goal)
+    if not h > 0:
+        raise ValueError(f"h = {h}, expected more than 0")
     if not len(images):
         return torch.empty_like(images)
     meter = victim.open(images)
 
     def ask(queries: Tensor, owner: Tensor) -> Tensor:
-        return hinge(meter.ask(queries, owner), goal[owner])
+        logp = meter.ask(queries, owner)
+        goal.check_classes(logp.shape[1])
+        return hinge(logp, goal[owner])
 
     owner = torch.arange(len(images), device=images.device)
     every = torch.arange(images[:1].numel(), device=images.device).repeat(len(images), 1)

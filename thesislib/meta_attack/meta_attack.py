@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
+from thesislib.blackbox.attempt import admitted, positive_fields, whole_fields
 from thesislib.blackbox.differences import slopes
 from thesislib.blackbox.variables import VARIABLES
 from thesislib.meta_attack.gradient_data import standardised
@@ -74,6 +75,17 @@ class MetaAttack:
     together: int = 16
     watch: Callable[[int, Tensor, Tensor, Tensor], None] | None = field(default=None, compare=False)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.attacker, MetaAttacker):
+            raise ValueError(f"attacker is {type(self.attacker).__name__}, expected a MetaAttacker")
+        positive_fields(self, "beta", "h", "fine_tune_lr")
+        whole_fields(self, 1, "q", "m", "together")
+        whole_fields(self, 0, "fine_tune_steps", "fine_tune_until", "max_steps")
+        if self.sides not in (1, 2):
+            raise ValueError(f"sides = {self.sides}, expected 1 or 2")
+        if self.variable not in VARIABLES:
+            raise ValueError(f"variable = {self.variable!r}, expected one of {', '.join(VARIABLES)}")
+
     def __call__(
         self,
         victim: Victim,
@@ -92,6 +104,7 @@ class MetaAttack:
         ValueError
             Also if the images are not of the meta attacker's size, or q exceeds it.
         """
+        images = admitted(victim, images, goal)
         self._check(images)
         run = Attempt(victim, images, goal, seed=seed, ids=ids, cost=self.q * self.sides + 1)
         space, shape = VARIABLES[self.variable], images.shape[1:]
@@ -134,11 +147,5 @@ class MetaAttack:
                 f"images have shape {tuple(images.shape)}, this meta attacker takes (n, {shape[0]}, {shape[1]}, "
                 f"{shape[2]}); train one for your size"
             )
-        if not 1 <= self.q <= images[0:1].numel() and len(images):
+        if self.q > images[0:1].numel() and len(images):
             raise ValueError(f"q = {self.q} pixels, but an image has {images[0].numel()}")
-        if self.sides not in (1, 2):
-            raise ValueError(f"sides = {self.sides}, expected 1 or 2")
-        if self.m < 1 or self.together < 1:
-            raise ValueError(f"m = {self.m}, together = {self.together}, expected at least 1")
-        if self.variable not in VARIABLES:
-            raise ValueError(f"variable = {self.variable!r}, expected one of {', '.join(VARIABLES)}")

@@ -5,6 +5,8 @@ Thesis, section 2.3.2.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -53,7 +55,8 @@ class MetaAttacker(nn.Module):
     Raises
     ------
     ValueError
-        If an argument is not as described, or images of another shape are passed.
+        If an argument is not as described, or images of another shape, or weights of another meta attacker are
+        passed.
     """
 
     def __init__(self, channels: int, size: int, *, width: float = 1.0, statistics: str = "batch") -> None:
@@ -92,6 +95,35 @@ class MetaAttacker(nn.Module):
             images = norm(torch.relu(layer(images)))
         return self.layers[-1](images)
 
+    def load_state_dict(self, state_dict: Mapping[str, Tensor], strict: bool = True, assign: bool = False):
+        """As :meth:`torch.nn.Module.load_state_dict`; weights of another meta attacker are refused by what differs.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to Tensor
+            Of a meta attacker of any size.
+        strict, assign : bool
+            As for the method named.
+
+        Raises
+        ------
+        ValueError
+            If channels, hidden channels (`width`) or, when strict, statistics are others than here.
+        """
+        try:
+            given, here = _outline(state_dict), _outline(self.state_dict())
+        except (KeyError, AttributeError, TypeError, IndexError):
+            raise ValueError(
+                "these are no weights of a meta attacker, which are layers.0.weight and so on; give its state_dict()"
+            ) from None
+        other = [name for name in given if given[name] != here[name] and (strict or name != "statistics")]
+        if other:
+            faults = " and ".join(f"{name} = {given[name]}, here {here[name]}" for name in other)
+            raise ValueError(
+                f"weights of another meta attacker: {faults}; make this one as that one was made"
+            )
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
     def resized(self, size: int) -> MetaAttacker:
         """The same weights for images of another size: the network is convolutional throughout."""
         other = MetaAttacker(self.channels, size, width=self.width, statistics=self.statistics)
@@ -119,3 +151,12 @@ class MetaAttacker(nn.Module):
                 }
             )
         return rows
+
+
+def _outline(weights: Mapping[str, Tensor]) -> dict[str, object]:
+    """What tells one meta attacker's weights from another's."""
+    return {
+        "channels": weights["layers.0.weight"].shape[1],
+        "hidden channels": [len(weights[f"layers.{k}.bias"]) for k in range(len(GREY) - 1)],
+        "statistics": "running" if any(name.endswith("running_mean") for name in weights) else "batch",
+    }

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Goal, Victim
+from thesislib.blackbox.attempt import admitted, positive_fields, whole_fields
 from thesislib.meta_attack.hard_label import HardLabel, Pool, along, bisect, check_pool, shaped, start
 
 
@@ -63,9 +64,9 @@ class OptAttack:
     max_steps: int = 1000
 
     def __post_init__(self) -> None:
-        for name in ("starts", "vectors", "beta", "alpha", "tries", "expand", "tolerance"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} = {getattr(self, name)}, expected more than 0")
+        positive_fields(self, "beta", "alpha", "expand", "tolerance")
+        whole_fields(self, 1, "starts", "vectors", "tries")
+        whole_fields(self, 0, "max_steps")
         if self.l2_goal < 0:
             raise ValueError(f"l2_goal = {self.l2_goal}, expected a distance, or 0 for the nearest")
 
@@ -85,6 +86,7 @@ class OptAttack:
         ValueError
             Also if the pool does not suit the images, or has no image of a class that is needed.
         """
+        images = admitted(victim, images, goal)
         check_pool(self.pool, images)
         label = HardLabel(victim, images, goal, l2_goal=self.l2_goal, seed=seed, ids=ids)
         start(label, self.pool, self.starts, tolerance=self.tolerance * self.beta)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
+from thesislib.blackbox.attempt import admitted, positive_fields, share_fields, whole_fields
 from thesislib.blackbox.differences import probe
 from thesislib.blackbox.variables import VARIABLES
 
@@ -55,6 +56,14 @@ class ZOO:
     max_steps: int = 3000
     variable: str = "pixels"
 
+    def __post_init__(self) -> None:
+        positive_fields(self, "lr", "c", "h")
+        share_fields(self, "beta1", "beta2")
+        whole_fields(self, 1, "q")
+        whole_fields(self, 0, "max_steps")
+        if self.variable not in VARIABLES:
+            raise ValueError(f"variable = {self.variable!r}, expected one of {', '.join(VARIABLES)}")
+
     def __call__(
         self,
         victim: Victim,
@@ -64,12 +73,17 @@ class ZOO:
         seed: int = 0,
         ids: Sequence[int] | None = None,
     ) -> AttackResult:
-        """Attack; arguments and errors as :class:`~thesislib.blackbox.attempt.Attempt` has them."""
+        """Attack; arguments and errors as :class:`~thesislib.blackbox.attempt.Attempt` has them.
+
+        Raises
+        ------
+        ValueError
+            Also if an image has fewer than q numbers.
+        """
+        images = admitted(victim, images, goal)
         size = images[:1].numel()
-        if len(images) and not 1 <= self.q <= size:
+        if len(images) and self.q > size:
             raise ValueError(f"q = {self.q} coordinates, but an image has {size}")
-        if self.variable not in VARIABLES:
-            raise ValueError(f"variable = {self.variable!r}, expected one of {', '.join(VARIABLES)}")
         run = Attempt(victim, images, goal, seed=seed, ids=ids, cost=2 * self.q + 1)
         space = VARIABLES[self.variable]
         flat, delta = images.flatten(1), torch.zeros_like(images).flatten(1)

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
+from thesislib.blackbox.attempt import positive_fields, whole_fields
 from thesislib.motion_sampler.losses import loss_of
 from thesislib.motion_sampler.prior import (
-    check_clips,
+    admitted_clips,
     kept,
-    positive_fields,
     query_length,
     sign_step,
     two_point,
@@ -58,7 +58,9 @@ class EBandits:
     max_steps: int = 20_000
 
     def __post_init__(self) -> None:
-        positive_fields(self, "tile", "exploration", "prior_lr", "eps", "kappa", "step")
+        positive_fields(self, "exploration", "prior_lr", "eps", "kappa", "step")
+        whole_fields(self, 1, "tile")
+        whole_fields(self, 0, "max_steps")
         loss_of(self.loss)
 
     def __call__(
@@ -78,7 +80,7 @@ class EBandits:
         ValueError
             Also if the grid is finer than a frame.
         """
-        check_clips(images)
+        images = admitted_clips(victim, images, goal)
         if self.tile > min(images.shape[3:]):
             raise ValueError(f"tile = {self.tile}, but frames are {images.shape[3]} x {images.shape[4]}")
         run = Attempt(victim, images, goal, seed=seed, ids=ids, cost=3, objective=loss_of(self.loss))

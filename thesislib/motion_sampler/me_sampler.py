@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
+from thesislib.blackbox.attempt import numbers, positive_fields, whole_fields
 from thesislib.motion_sampler.losses import loss_of
 from thesislib.motion_sampler.prior import (
-    check_clips,
+    admitted_clips,
     kept,
-    positive_fields,
     query_length,
     sign_step,
     two_point,
@@ -72,6 +72,7 @@ class MESampler:
 
     def __post_init__(self) -> None:
         positive_fields(self, "kappa", "step", "eps", "delta", "prior_lr")
+        whole_fields(self, 0, "max_steps")
         loss_of(self.loss)
         if self.maps is None and self.noise.needs_maps:
             raise ValueError(f"sampler = {self.noise.sampler!r} reads motion maps, but maps is None")
@@ -93,9 +94,9 @@ class MESampler:
         ValueError
             Also if a clip has no motion map, or one of another shape.
         """
-        check_clips(images)
-        numbers = range(len(images)) if ids is None else ids
-        motion = Motion(self.maps, numbers, images) if self.noise.needs_maps else None
+        images = admitted_clips(victim, images, goal)
+        ids = numbers(ids, len(images))
+        motion = Motion(self.maps, ids, images) if self.noise.needs_maps else None
         run = Attempt(victim, images, goal, seed=seed, ids=ids, cost=3, objective=loss_of(self.loss))
         rows = run.live
         clean, current = images[rows], images[rows]

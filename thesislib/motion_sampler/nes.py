@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
+from thesislib.blackbox.attempt import positive_fields, whole_fields
 from thesislib.motion_sampler.losses import loss_of
-from thesislib.motion_sampler.prior import check_clips, kept, positive_fields, sign_step
+from thesislib.motion_sampler.prior import admitted_clips, kept, sign_step
 
 TOGETHER = 64  # pairs of queries sent at once; few clips left still fill a batch
 
@@ -45,7 +46,9 @@ class ENES:
     max_steps: int = 20_000
 
     def __post_init__(self) -> None:
-        positive_fields(self, "samples", "fd_eta", "kappa", "step")
+        positive_fields(self, "fd_eta", "kappa", "step")
+        whole_fields(self, 1, "samples")
+        whole_fields(self, 0, "max_steps")
         loss_of(self.loss)
 
     def __call__(
@@ -59,7 +62,7 @@ class ENES:
     ) -> AttackResult:
         """Attack clips, shape (n, channels, frames, height, width); errors as
         :class:`~thesislib.blackbox.attempt.Attempt` has them."""
-        check_clips(images)
+        images = admitted_clips(victim, images, goal)
         cost = 2 * self.samples + 1
         run = Attempt(victim, images, goal, seed=seed, ids=ids, cost=cost, objective=loss_of(self.loss))
         rows = run.live

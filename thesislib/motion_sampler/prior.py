@@ -2,7 +2,7 @@
 
 Thesis, section 3.3.4; the estimator is that of Ilyas et al. (2019), per frame.
 
-``attack`` is an attack and ``names`` are fields of it; ``states`` are tensors, a row a clip; ``kappa`` is the
+``victim`` and ``goal`` are an attack's arguments; ``states`` are tensors, a row a clip; ``kappa`` is the
 L-infinity bound.
 """
 
@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from thesislib.blackbox import Attempt
+from thesislib.blackbox import Attempt, Goal, Victim
+from thesislib.blackbox.attempt import admitted
 
 FRAME = 3 * 256 * 256  # numbers in a frame of the released code, for which its lengths are meant
 
@@ -70,18 +71,17 @@ def kept(rows: Tensor, live: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
     return tuple(state[stay] for state in states)
 
 
-def positive_fields(attack: object, *names: str) -> None:
-    """Refuse fields that are zero or negative.
+def admitted_clips(victim: Victim, clips: Tensor, goal: Goal) -> Tensor:
+    """As :func:`thesislib.blackbox.attempt.admitted`, of clips; what are none is refused too.
 
     Raises
     ------
     ValueError
-        Naming the field.
+        Naming the argument, what it is and what would do.
     """
-    for name in names:
-        value = getattr(attack, name)
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} = {value!r}, expected more than 0")
+    clips = admitted(victim, clips, goal)
+    check_clips(clips)
+    return clips
 
 
 def check_clips(clips: Tensor) -> None:

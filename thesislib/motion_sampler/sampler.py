@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thesislib.blackbox.streams import Streams
+from thesislib.blackbox.victim import is_whole
 
 SAMPLERS = ("look-up", "warp", "one-noise", "multi-noise")
 ASSIGNMENTS = ("shared", "per frame")
@@ -114,7 +115,7 @@ class NoiseSampler:
         for name, known in (("sampler", SAMPLERS), ("assignment", ASSIGNMENTS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} = {getattr(self, name)!r} is not one of {', '.join(known)}")
-        if self.period < 1 or not self.scale > 0:
+        if not is_whole(self.period) or self.period < 1 or not self.scale > 0:
             raise ValueError(f"period = {self.period}, scale = {self.scale}; expected 1 or more, and above 0")
 
     @property
@@ -205,7 +206,7 @@ class Motion:
     def __init__(self, maps: Maps, ids: Sequence[int], clips: Tensor) -> None:
         size = tuple(clips.shape[3:])
         self.clips: list[ClipMotion] = []
-        for number in ids:
+        for number in map(int, ids):  # a tensor's numbers are no keys of a mapping
             try:
                 found = torch.as_tensor(maps[number])
             except (KeyError, IndexError):

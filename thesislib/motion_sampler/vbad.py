@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
+from thesislib.blackbox.attempt import positive_fields, whole_fields
 from thesislib.motion_sampler.losses import loss_of
 from thesislib.motion_sampler.nes import TOGETHER, antithetic
-from thesislib.motion_sampler.prior import check_clips, inside, kept, positive_fields
+from thesislib.motion_sampler.prior import admitted_clips, inside, kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,13 @@ class VBAD:
     max_steps: int = 20_000
 
     def __post_init__(self) -> None:
-        positive_fields(self, "split", "samples", "sigma", "kappa", "step", "least_step", "patience")
+        if not callable(self.image_model):
+            raise ValueError(
+                f"image_model is {type(self.image_model).__name__}, expected a module or a function of frames"
+            )
+        positive_fields(self, "sigma", "kappa", "step", "least_step")
+        whole_fields(self, 1, "split", "samples", "patience")
+        whole_fields(self, 0, "max_steps")
         loss_of(self.loss)
 
     def __call__(
@@ -90,7 +97,7 @@ class VBAD:
         ValueError
             Also if frames are not cut into equal patches, or a target class has no example.
         """
-        check_clips(images)
+        images = admitted_clips(victim, images, goal)
         if any(side % self.split for side in images.shape[3:]):
             raise ValueError(
                 f"split = {self.split} does not divide frames of {images.shape[3]} x {images.shape[4]}"
