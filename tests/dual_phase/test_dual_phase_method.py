@@ -324,7 +324,7 @@ def test_models_and_data_that_do_not_fit(first):
         phase_one(resnet(3), train, HEAD, SHORT)
     with pytest.raises(ValueError, match="3 logits; expected 2, for the head, or 4"):
         phase_two(resnet(3), train, HEAD, how)
-    with pytest.raises(ValueError, match="does not end in a linear layer with a bias"):
+    with pytest.raises(ValueError, match="the last layer has no bias"):
         phase_two(nn.Sequential(nn.Flatten(), nn.Linear(192, 2, bias=False)), train, HEAD, how)
     keep = train[1] != 1
     with pytest.raises(ValueError, match="class 1 has no image"):

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from thesislib.dual_phase.exemplar_bank import RULES, Bank, exemplar_bank
 from thesislib.dual_phase.memory_retentive import LOSSES, memory_retentive_loss
 from thesislib.longtail.balanced_softmax import balanced_softmax_loss, log_prior
-from thesislib.longtail.frozen import Frozen
+from thesislib.longtail.frozen import Frozen, classifier_of
 from thesislib.longtail.samplers import class_aware_sampler, passes_sampler
 from thesislib.prediction import predict
 from thesislib.recipe import Recipe
@@ -346,12 +346,8 @@ def phase_two(
     """
     images, labels = train
     head = _checked_head(labels, head)
-    if not (
-        isinstance(model, nn.Sequential) and isinstance(model[-1], nn.Linear) and model[-1].bias is not None
-    ):
-        raise ValueError(
-            f"{type(model).__name__} does not end in a linear layer with a bias, whose rows phase II extends"
-        )
+    if classifier_of(model, (nn.Linear,)).bias is None:
+        raise ValueError("the last layer has no bias; phase II extends rows and biases")
     classes, known = int(labels.max()) + 1, model[-1].out_features
     if empty := sorted(set(range(classes)) - set(labels.unique().tolist())):
         raise ValueError(
