@@ -486,7 +486,10 @@ count = {
     name: sum(p.numel() for p in module.parameters())
     for name, module in (("trained", joint), ("exported", joint.exported()))
 }
-count, history[["train_loss", "ssl_loss", "mi_loss", "spread"]].round(3)
+(
+    count,
+    history[["train_loss", "ssl_loss", "mi_loss", "spread", "dimensions"]].round(3),
+)
 
 # %% [markdown]
 # **In a training loop of your own** the joint loss takes ten lines. `trunk` and `classifier` stay yours: they are trained in
@@ -673,7 +676,7 @@ page.record(
 # %% [markdown]
 # **Where a claim fails, why.** We doubted the implementation first. Every loss agrees with a plain loop and with finite differences,
 # the bounds find the information of Gaussians whose information is known, with $\lambda=0$ the classifier is the plain one bit for
-# bit, and features that collapse are warned of (column *spread* above). What remains is the data. The stand-ins have a few
+# bit, and features that collapse are warned of (`fit_joint`, by their spread or dimensions). What remains is the data. The stand-ins have a few
 # hundred images and trainings of a few hundred steps: self-supervision has little to find in them that labels have not, it takes a
 # share of the same few steps, and among some two hundred keys many are of the query's own class. In the search (Extra 5.B) no weight did
 # much good, and the larger ones did harm. So these columns show that the machinery runs and what it costs; what it is worth is a question

@@ -81,7 +81,9 @@ def memoised(data: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
                 return make(path, *args, **kwargs)
 
         def make(path: Path, *args: P.args, **kwargs: P.kwargs) -> R:
-            path.parent.mkdir(parents=True, exist_ok=True)  # what cannot be kept is not worth hours of computing
+            path.parent.mkdir(
+                parents=True, exist_ok=True
+            )  # what cannot be kept is not worth hours of computing
             _open.append(({}, []))
             start = time.perf_counter()
             try:

@@ -59,6 +59,50 @@ def test_packed_once_and_trained_on(places):
         pack(places, places.parent, file, side=32)
 
 
+@pytest.fixture
+def two(tmp_path):
+    """A black image a, a white image b, and their list."""
+    Image.new("RGB", (8, 8), (0, 0, 0)).save(tmp_path / "a.png")
+    Image.new("RGB", (8, 8), (255, 255, 255)).save(tmp_path / "b.png")
+    path = tmp_path / "list.txt"
+    path.write_text("a.png 0\nb.png 1\n")
+    return path
+
+
+def test_a_packed_file_of_the_same_images_in_another_order_is_refused(two):
+    file = two.parent / "train.npy"
+    pack(two, two.parent, file, side=8)
+    two.write_text("a.png 1\nb.png 0\n")  # classes are the list's, not the file's
+    images, labels = pack(two, two.parent, file, side=8)
+    assert images[:, 0, 0, 0].tolist() == [0, 255] and labels.tolist() == [1, 0]
+    two.write_text("b.png 0\na.png 1\n")
+    with pytest.raises(DatasetError, match=r"does not hold the images of .* in their order"):
+        pack(two, two.parent, file, side=8)
+    file.unlink()
+    assert pack(two, two.parent, file, side=8)[0][:, 0, 0, 0].tolist() == [255, 0]
+
+
+def test_a_packed_file_cut_short_or_of_unknown_origin_is_refused_and_left_as_it_is(two):
+    file = two.parent / "train.npy"
+    pack(two, two.parent, file, side=8)
+    whole = file.read_bytes()
+    for kept, message in ((whole[:-100], "damaged"), (whole[:-30], "cut short"), (b"", "damaged")):
+        file.write_bytes(kept)
+        with pytest.raises(DatasetError, match=f"{message}.* remove it"):
+            pack(two, two.parent, file, side=8)
+        assert file.read_bytes() == kept
+    np.save(file, np.zeros((2, 3, 8, 8), np.uint8))
+    with pytest.raises(DatasetError, match="from before lists were kept"):
+        pack(two, two.parent, file, side=8)
+
+
+def test_packing_that_fails_leaves_no_file(two):
+    (two.parent / "b.png").write_bytes(b"no image")
+    with pytest.raises(DatasetError, match="cannot be read as an image"):
+        pack(two, two.parent, two.parent / "train.npy", side=8)
+    assert sorted(file.name for file in two.parent.iterdir()) == ["a.png", "b.png", "list.txt"]
+
+
 def test_a_missing_image_and_a_damaged_one(places):
     first = next(places.parent.glob("data_256/a/airfield/*"))
     first.write_bytes(b"no image")
@@ -75,6 +119,8 @@ def test_a_missing_image_and_a_damaged_one(places):
         ("a.jpg\n", "line 1: 'a.jpg' is not a path and a class number"),
         ("a.jpg 0\nb.jpg -1\n", "line 2"),
         ("a.jpg 0\nb.jpg 2\n", "class 1 of 3 has no image"),
+        ("a.jpg 0\n\nb.jpg 99999999999\n", "list.txt: class 1 of .* line 3 names class 99999999999,"),
+        (f"a.jpg 0\nb.jpg {'9' * 20}\n", "list.txt: class 1 of .* line 2 names class 99999999999999999999,"),
         ("\n", "names no image"),
     ],
 )
@@ -116,3 +162,10 @@ def test_the_published_counts_pass_and_others_do_not(name):
     labels[labels == 0] = 1
     with pytest.raises(DatasetError, match="of"):
         check_list(name, np.append(labels[1:], 0))
+
+
+def test_an_unknown_set_is_named_with_the_known_ones():
+    with pytest.raises(DatasetError, match="no published list 'imagenet'; known: imagenet_lt, places_lt"):
+        check_list("imagenet", np.array([0]))
+    with pytest.raises(DatasetError, match="no published list 'places'; known: imagenet_lt"):
+        train_transform("places")

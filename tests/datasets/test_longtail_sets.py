@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from thesislib.datasets import DatasetError, load_images
@@ -50,7 +50,7 @@ def reference(labels, counts):
 def test_a_long_tailed_part_gives_the_same_images_as_the_whole(classes, full, less, more, seed):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(classes), full))
     part = reference(labels, longtail_counts(classes, full, less))
-    counts = longtail_counts(classes, full, min(less * more, 0.99 * full))
+    counts = longtail_counts(classes, full, min(less * more, full))
     wanted = reference(labels, counts)
     np.testing.assert_array_equal(longtail_indices(labels, counts, full), wanted)
     np.testing.assert_array_equal(part[longtail_indices(labels[part], counts, full)], wanted)
@@ -64,6 +64,22 @@ def test_a_class_that_holds_too_few_is_named():
         longtail_indices(labels, (1, 1), 9)
     with pytest.raises(DatasetError, match="leaves the last class without an image"):
         longtail_counts(10, 50, 100)
+
+
+@given(st.integers(2, 200), st.integers(1, 5000))
+@example(2, 49)  # 49 * (1 / 49) is less than 1
+@example(2, 98)
+def test_the_largest_ratio_leaves_one_image_and_a_larger_one_is_refused(classes, largest):
+    counts = longtail_counts(classes, largest, largest)
+    assert (counts[0], counts[-1]) == (largest, 1)
+    with pytest.raises(DatasetError, match=f"at most {largest} goes"):
+        longtail_counts(classes, largest, largest + 1)
+
+
+@pytest.mark.parametrize("ratio", [0.5, float("nan")])
+def test_a_ratio_that_is_none(ratio):
+    with pytest.raises(DatasetError, match=f"ratio {ratio:g}; expected .* a ratio of 1 or more"):
+        longtail_counts(10, 50, ratio)
 
 
 @pytest.mark.parametrize("name", [n for n, tail in TAILS.items() if not tail.source.startswith("cifar")])

@@ -1,6 +1,12 @@
 """What the joint loss moves and what not, what is exported, and that weight 0 is the plain training."""
 
+import copy
+import dataclasses
 import math
+import os
+import socket
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -8,14 +14,26 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from thesislib.heterotopic import runs
 from thesislib.heterotopic.ensemble import HeterotopicEnsemble, cut
 from thesislib.heterotopic.filters import PRESETS
 from thesislib.heterotopic.joint import Views, fit_joint, weak_view
+from thesislib.heterotopic.losses import barlow_twins, info_nce
 from thesislib.heterotopic.mutual_information import BOUNDS
-from thesislib.heterotopic.self_supervision import METHODS, CollapseWarning, spread
+from thesislib.heterotopic.pool import case
+from thesislib.heterotopic.self_supervision import (
+    METHODS,
+    BarlowTwins,
+    CollapseWarning,
+    MoCo,
+    dimensions,
+    spread,
+)
+from thesislib.heterotopic.settings import OURS
+from thesislib.heterotopic.settings import resolve as chapter
 from thesislib.heterotopic.views import StrongView
 from thesislib.recipe import Recipe
-from thesislib.training import fit, predict
+from thesislib.training import fit, predict, seeded
 
 RECIPE = Recipe(epochs=2, batch=8, lr=0.05, weight_decay=1e-3, pad=1, flip=True)
 
@@ -145,18 +163,44 @@ def test_a_continued_training_is_the_uninterrupted_one(classifier, around, pictu
     options = {"strong": StrongView(), "checkpoint": tmp_path / "joint.pt"}
 
     def stop(model, row):
-        raise KeyboardInterrupt
+        if row["epoch"] == 1:
+            raise KeyboardInterrupt
 
-    views = Views(weak_view(RECIPE), StrongView(), halves)
-    ensemble = around(halves)
     with pytest.raises(KeyboardInterrupt):
-        fit(ensemble, pictures, RECIPE, augment=views, checkpoint=options["checkpoint"],
-            loss=lambda s, y, epoch: F.cross_entropy(s, y) + ensemble.weighted(ensemble.terms)
-            if epoch < 1 else stop(None, None))  # fmt: skip
+        fit_joint(around(halves), pictures, RECIPE, on_epoch=stop, **options)
     again = fit_joint(around(halves), pictures, RECIPE, **options)
-    assert len(again) == len(history) == 2
+    assert again.drop(columns="seconds").equals(history.drop(columns="seconds"))
     for a, b in zip(whole.state_dict().values(), halves.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"supervised": False}, "supervised was True, is False"),
+        ({"lam": 0.5}, "lam was 1.0, is 0.5"),
+        ({"eta": 0.2}, "eta was 0.1, is 0.2"),
+        ({"temperature": 0.5}, "ssl options was .*'temperature': 0.2.*, is .*'temperature': 0.5"),
+        ({"momentum": 0.5}, "ssl options was .*'momentum': 0.99.*, is .*'momentum': 0.5"),
+        ({"ssl": "rotation"}, "ssl was 'MoCo v2', is 'rotation'"),
+        ({"bound": None}, "bound was 'variational Gaussian', is None"),
+        ({"facts": {"note": 1}}, "note was None, is 1"),
+    ],
+)
+def test_a_checkpoint_of_another_joint_loss_is_refused(
+    classifier, around, pictures, tmp_path, changes, message
+):
+    path, recipe = tmp_path / "joint.pt", Recipe(epochs=1, batch=20)
+    fit_joint(around(classifier()), pictures, recipe, strong=StrongView(), checkpoint=path)
+    of_fit = {name: changes[name] for name in ("supervised", "facts") if name in changes}
+    model = around(classifier(), **{name: changes[name] for name in changes.keys() - of_fit})
+    with pytest.raises(ValueError, match=f"is of another run: {message}"):
+        fit_joint(model, pictures, recipe, strong=StrongView(), checkpoint=path, **of_fit)
+
+
+def test_an_option_at_its_default_is_the_option_left_out(classifier, around):
+    assert around(classifier()).facts == around(classifier(), temperature=0.2).facts
+    assert around(classifier(), ssl="Barlow Twins").facts["ssl options"] == {"scale": 0.1}
 
 
 def test_the_classifier_s_statistics_are_those_of_its_own_view(classifier, around):
@@ -190,6 +234,18 @@ def test_spread_is_one_on_the_sphere_and_zero_when_collapsed():
     assert spread(half).item() == pytest.approx(math.sqrt(0.5))
 
 
+def test_dimensions_are_counted_where_features_vary():
+    generator = torch.Generator().manual_seed(0)
+    line = torch.randn(64, 1, generator=generator) * torch.tensor([[1.0, -2.0, 3.0]])
+    assert dimensions(line + 5).item() == pytest.approx(1)
+    assert spread(line).item() == pytest.approx(1, abs=0.02)  # which is why there are two measures
+    assert dimensions(torch.cat([torch.eye(6), -torch.eye(6)])).item() == pytest.approx(6)
+    assert dimensions(torch.ones(5, 3)).item() == 0
+    variances = torch.tensor([4.0, 1.0, 1.0])
+    several = torch.randn(20_000, 3, generator=generator) * variances.sqrt()
+    assert dimensions(several).item() == pytest.approx(6**2 / 18, rel=0.03)
+
+
 def test_collapse_is_measured_and_said(classifier, around, pictures):
     ensemble = around(classifier(), ssl="rotation")
     with torch.no_grad():
@@ -205,6 +261,68 @@ def test_collapse_is_measured_and_said(classifier, around, pictures):
         fit_joint(around(classifier(), ssl="Barlow Twins"), pictures, RECIPE, strong=StrongView())
 
 
+@pytest.mark.parametrize("ssl", ["SimSiam", "Barlow Twins"])
+def test_features_on_a_line_are_a_collapse_that_batch_normalisation_hides(classifier, around, pictures, ssl):
+    ensemble = around(classifier(), ssl=ssl)
+    last = ensemble.branch.mlp[-2]
+    with torch.no_grad():
+        last.weight.copy_(torch.linspace(1, 2, len(last.weight))[:, None] * last.weight[:1])
+    last.requires_grad_(False)
+    with pytest.warns(CollapseWarning, match="collapsed: it varies in 1 of 8 dimensions"):
+        history = fit_joint(ensemble, pictures, RECIPE, strong=StrongView())
+    assert history["spread"].min() > 0.7  # which shows nothing
+
+
+def test_features_that_batch_normalisation_cannot_restore_are_a_collapse(classifier, around, pictures):
+    ensemble = around(classifier(), ssl="Barlow Twins")
+    last, norm = ensemble.branch.mlp[-2:]
+    with torch.no_grad():
+        last.weight.mul_(1e-4)
+    last.requires_grad_(False)
+    norm.momentum = 0.9  # or statistics take longer than these few steps
+    with pytest.warns(CollapseWarning, match=r"collapsed: variance \S+ before its normalisation"):
+        fit_joint(ensemble, pictures, RECIPE, strong=StrongView())
+
+
+@pytest.mark.parametrize("ssl", METHODS)
+def test_an_untrained_network_has_not_collapsed(ssl, pictures):
+    """Without normalisation in its trunk it hardly tells images apart."""
+    options = {"filter": nn.Identity(), "channels": 8, "ssl": ssl, "dim": 8, "bound": None}
+    options |= {"queue": 16} if ssl == "MoCo v2" else {}
+
+    def make():
+        trunk = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+        return HeterotopicEnsemble(trunk, nn.Linear(8, 3), **options)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        recipe = Recipe(epochs=2, batch=20, lr=1e-9)
+        history = fit_joint(seeded(0, make), pictures, recipe, strong=StrongView())
+    if not isinstance(make().branch.mlp[-1], nn.BatchNorm1d):
+        assert history["spread"].max() < 0.05
+
+
+def test_a_spread_that_training_has_lost_is_a_collapse(classifier, around, pictures):
+    ensemble = around(classifier(), ssl="rotation", bound=None)
+    recipe = Recipe(epochs=2, batch=8, lr=1e-6)
+
+    def flatten(model, row):
+        with torch.no_grad():
+            model.branch.mlp[-1].weight.mul_(0.01)
+
+    with pytest.warns(CollapseWarning, match=r"collapsed: spread 0\.00\d+ of 1"):
+        history = fit_joint(ensemble, pictures, recipe, strong=StrongView(), on_epoch=flatten)
+    assert history["spread"].iloc[-1] > 1e-3
+
+
+def test_a_batch_of_two_images_always_lies_on_a_line_and_says_nothing(classifier, around, pictures):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        recipe = Recipe(epochs=1, batch=2, lr=1e-6)
+        history = fit_joint(around(classifier(), ssl="SimSiam"), pictures, recipe, strong=StrongView())
+    assert history["dimensions"].iloc[0] == pytest.approx(1)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -213,6 +331,8 @@ def test_collapse_is_measured_and_said(classifier, around, pictures):
         ({"ssl": "SimCLR"}, "ssl = 'SimCLR' is not one of rotation, MoCo v2, SimSiam, Barlow Twins"),
         ({"bound": "MINE"}, "bound = 'MINE' is not one of variational Gaussian, InfoNCE, CLUB"),
         ({"preset": "attention"}, "filter = 'attention' is not one of residual block, private stage, plain"),
+        ({"temperature": -1}, "temperature = -1; expected a positive number"),
+        ({"temperature": math.nan}, "temperature = nan; expected a positive number"),
     ],
 )
 def test_bad_input_is_refused_with_what_would_do(classifier, around, options, message):
@@ -232,6 +352,131 @@ def test_a_batch_of_one_and_a_queue_too_long_are_refused(classifier, around, pic
         fit_joint(around(classifier()), pictures, Recipe(epochs=1, batch=1), strong=StrongView())
     with pytest.raises(ValueError, match="a queue of 40 keys with 40 images"):
         fit_joint(around(classifier(), queue=40), pictures, RECIPE, strong=StrongView())
+
+
+@pytest.mark.parametrize(("n", "batch"), [(53, 2), (7, 2), (1, 8)])
+def test_a_last_step_of_one_image_is_refused_beforehand(classifier, around, pictures, n, batch):
+    few = torch.arange(n) % 40
+    data = pictures[0][few], pictures[1][few]
+    with pytest.raises(ValueError, match=f"batch = {batch} of {n} images makes a step of 1; self-superv"):
+        fit_joint(
+            around(classifier(), ssl="SimSiam"), data, Recipe(epochs=1, batch=batch), strong=StrongView()
+        )
+
+
+def test_a_sampler_s_steps_are_its_own(classifier, around, pictures):
+    recipe = Recipe(epochs=1, batch=4)
+    data = pictures[0][:5], pictures[1][:5]
+    model = around(classifier(), ssl="SimSiam")
+    fit_joint(model, data, recipe, strong=StrongView(), sampler=lambda epoch, generator: torch.arange(8) % 5)
+
+
+def test_numbers_of_channels_that_do_not_fit_are_refused():
+    trunk, strong = nn.Conv2d(1, 8, 3), StrongView()
+    data, recipe = (torch.rand(10, 1, 8, 8), torch.arange(10) % 2), Recipe(epochs=1, batch=5)
+    same = {"filter": nn.Identity(), "channels": 16, "queue": 4}
+    with pytest.raises(ValueError, match="channels = 16, but the classifier takes 8"):
+        HeterotopicEnsemble(trunk, nn.Linear(8, 2), **same)
+    with pytest.raises(ValueError, match="channels = 16, but the Filter's maps have 8 channels"):
+        fit_joint(
+            HeterotopicEnsemble(trunk, nn.Linear(8, 2), bound=None, **same), data, recipe, strong=strong
+        )
+    with pytest.raises(ValueError, match="channels = 16, but the map that is classified has 8"):
+        fit_joint(HeterotopicEnsemble(trunk, nn.Linear(16, 2), **same), data, recipe, strong=strong)
+    wider = {"filter": nn.Conv2d(8, 16, 1), "channels": 16, "queue": 4}  # which without a bound will do
+    fit_joint(HeterotopicEnsemble(trunk, nn.Linear(8, 2), bound=None, **wider), data, recipe, strong=strong)
+
+
+def test_options_that_the_joint_training_has_a_use_for_itself(classifier, around, pictures):
+    strong = StrongView()
+    with pytest.raises(TypeError, match="give its views as weak and strong"):
+        fit_joint(around(classifier()), pictures, RECIPE, strong=strong, augment=strong)
+    with pytest.raises(ValueError, match="a loss of labels with supervised = False"):
+        fit_joint(
+            around(classifier()),
+            pictures,
+            RECIPE,
+            strong=strong,
+            supervised=False,
+            loss=lambda logits, labels, epoch: logits.sum(),
+        )
+    rows = []
+
+    def seen(model, row):
+        rows.append(row)
+        return {"twice": 2 * row["spread"]}
+
+    history = fit_joint(around(classifier()), pictures, RECIPE, strong=strong, on_epoch=seen)
+    assert history["twice"].tolist() == [2 * row["spread"] for row in rows] and len(rows) == 2
+    assert {"train_loss", "ssl_loss", "mi_loss", "dimensions"} <= set(rows[0])
+
+
+def test_classification_may_have_another_loss(classifier, around, pictures):
+    def smoothed(logits, labels, epoch):
+        return F.cross_entropy(logits, labels, label_smoothing=0.1 * epoch)
+
+    plain, model = classifier(), classifier()
+    fit(plain, pictures, RECIPE, seed=3, loss=smoothed)
+    ensemble = around(model, lam=0.0)
+    fit_joint(ensemble, pictures, RECIPE, strong=StrongView(), seed=3, loss=smoothed)
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+
+
+def test_a_training_s_loss_is_that_of_its_joint_training(monkeypatch):
+    training = case(chapter("smoke"), "digits_lt", OURS, 0)[0]
+    given = []
+
+    def stop(*args, **options):
+        given.append(options["loss"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "fit_joint", stop)
+    for loss in ("CE", "Balanced softmax"):
+        with pytest.raises(KeyboardInterrupt):
+            runs.trained.__wrapped__("digits_lt", dataclasses.replace(training, loss=loss))
+    assert given[0] is None
+    logits = torch.zeros(10, 10)
+    counts = runs.images_of("digits_lt", None)["counts"].double()
+    expected = -(counts / counts.sum()).log().mean().item()  # of equal logits, the prior is all that is left
+    assert given[1](logits, torch.arange(10), 0).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("ssl", METHODS)
+def test_the_method_is_shown_the_other_view_if_it_wants_two(classifier, around, ssl):
+    ensemble, shown = around(classifier(), ssl=ssl), []
+    ensemble.method.register_forward_hook(lambda module, given, made: shown.append(given[2]))
+    query, key = pair()
+    ensemble.joint(query, key)
+    assert torch.equal(shown[0], key if ensemble.method.two_views else query)
+
+
+def test_moco_follows_then_compares_with_old_keys_then_keeps_the_new(classifier, around):
+    """Each step by hand, after the encoder has moved away from its copy."""
+    branch, (query, key) = around(classifier()).branch.double(), pair()
+    query, key = query.double(), key.double()
+    method = MoCo(branch, 8, queue=16, momentum=0.5, temperature=0.7).double()
+    with torch.no_grad():
+        for p in branch.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)))
+    u, before = branch(query), method.queue.keys.clone()
+    slow = copy.deepcopy(method.keys.copy)
+    with torch.no_grad():
+        for mine, theirs in zip(slow.parameters(), branch.parameters(), strict=True):
+            mine.lerp_(theirs, 0.5)
+        keys = F.normalize(slow(key), dim=1)
+    loss = method(u, branch, key)
+    assert loss.item() == pytest.approx(info_nce(F.normalize(u, dim=1), keys, before, 0.7).item(), rel=1e-10)
+    torch.testing.assert_close(method.queue.keys[:6], keys)
+    assert torch.equal(method.queue.keys[6:], before[6:])
+
+
+def test_barlow_twins_is_scaled(classifier, around):
+    branch, (query, key) = around(classifier(), ssl="Barlow Twins").branch, pair()
+    u = branch(query)
+    for scale in (0.1, 0.4):
+        found = BarlowTwins(branch, 8, scale=scale)(u, branch, key)
+        assert found.item() == pytest.approx(scale * barlow_twins(u, branch(key)).item(), rel=1e-5)
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(classifier, around, pictures, tmp_path):
@@ -257,9 +502,79 @@ def test_a_network_is_cut_where_it_last_shrinks(classifier):
                           nn.Linear(4, 2)), 8)  # fmt: skip
 
 
+def test_cutting_leaves_each_module_s_mode(classifier):
+    model = classifier().eval()
+    model[1].train()
+    modes = [m.training for m in model.modules()]
+    cut(model, 8)
+    assert [m.training for m in model.modules()] == modes
+    with pytest.raises(RuntimeError):
+        cut(model, 0)
+    assert [m.training for m in model.modules()] == modes
+
+
 def test_any_trunk_and_classifier_can_be_given_an_ensemble():
     trunk = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
     ensemble = HeterotopicEnsemble(trunk, nn.Linear(8, 2), filter=nn.Conv2d(8, 8, 1), channels=8, queue=4)
     images = torch.rand(10, 1, 8, 8)
     fit_joint(ensemble, (images, torch.arange(10) % 2), RECIPE, strong=StrongView())
     assert predict(ensemble.exported(), images).shape == (10, 2)
+
+
+SCRIPT = """
+import sys, torch
+from torch import nn
+from thesislib.heterotopic.ensemble import HeterotopicEnsemble
+from thesislib.heterotopic.joint import fit_joint
+from thesislib.heterotopic.views import StrongView
+from thesislib.recipe import Recipe
+from thesislib.training import seeded
+
+images = torch.randint(256, (24, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+data, recipe = (images, torch.arange(24) % 3), Recipe(epochs=2, batch=8)
+
+def make(ssl="MoCo v2", **options):
+    trunk = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+    options = dict(filter=nn.Conv2d(8, 8, 1), channels=8, ssl=ssl, dim=4) | options
+    return HeterotopicEnsemble(trunk, nn.Linear(8, 3), **options)
+
+results = []
+for options, supervised in ((dict(queue=8), True), (dict(queue=8), False), (dict(ssl="SimSiam"), False)):
+    model = seeded(0, lambda: make(**options))
+    history = fit_joint(model, data, recipe, strong=StrongView(), supervised=supervised)
+    results.append((model.state_dict(), history.to_dict("list")))
+try:
+    fit_joint(model, data, Recipe(epochs=1, batch=3), strong=StrongView())
+except ValueError as error:
+    results.append(str(error))
+torch.save(results, sys.argv[1])
+"""
+
+
+def test_two_processes_train_jointly_with_and_without_labels(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    both = []
+    for rank in "01":  # as torchrun starts them, which itself takes seconds
+        environment = {**os.environ, **where, "OMP_NUM_THREADS": "1", "RANK": rank, "WORLD_SIZE": "2"}
+        command = [sys.executable, "-W", "ignore", script, tmp_path / f"{rank}.pt"]
+        both.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+    for process in both:
+        _, errors = process.communicate(timeout=100)
+        assert process.returncode == 0, errors
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in "01")
+    assert (
+        first.pop()
+        == second.pop()
+        == (
+            "batch = 3 of 24 images makes a step of 1 in one of 2 processes; self-supervision contrasts images, "
+            "give a batch that leaves 2 or more"
+        )
+    )
+    for (weights, history), (others, theirs) in zip(first, second, strict=True):
+        assert all(torch.equal(weights[name], others[name]) for name in weights)
+        assert all(map(math.isfinite, history["spread"])) and history["train_loss"] == theirs["train_loss"]
+        assert "spread" not in theirs

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
 
 from thesislib.heterotopic.inversion import Generator, invert, psnr
+from thesislib.training import seeded
 
 IMAGE = torch.zeros(3, 12, 12)
 IMAGE[0, 3:9, 3:9] = 1
@@ -35,6 +37,18 @@ def test_the_same_seed_gives_the_same_image_and_leaves_the_global_generator():
     assert torch.equal(torch.rand(1), expected)
 
 
+def test_the_network_looked_at_keeps_its_gradients_and_changes_nothing():
+    network = seeded(0, lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())).eval()
+    kept = torch.full_like(network[0].bias, 7.0)
+    network[0].bias.grad = kept.clone()
+    short = OPTIONS | {"steps": 3}
+    found, errors = invert(network, IMAGE, **short)
+    assert torch.equal(network[0].bias.grad, kept)
+    assert all(p.grad is None and p.requires_grad for p in network.parameters() if p is not network[0].bias)
+    again = invert(network.requires_grad_(False), IMAGE, **short)
+    assert torch.equal(found, again[0]) and torch.equal(errors, again[1])
+
+
 def test_the_published_generator_has_its_parameters():
     """2.61 million at 256 pixels, as measured of the released one."""
     made = Generator(3, (16, 32, 64, 128, 128, 128), (7, 7, 5, 5, 3, 3))
@@ -46,5 +60,9 @@ def test_bad_input_is_refused():
         invert(lambda x: x, IMAGE[0])
     with pytest.raises(ValueError, match="all 0; there is nothing to match"):
         invert(lambda x: 0 * x, IMAGE)
+    with pytest.raises(ValueError, match="features of the image are NaN; expected finite ones"):
+        invert(lambda x: x / 0 * 0, IMAGE)
+    with pytest.raises(ValueError, match="features of the image are infinite"):
+        invert(lambda x: (1 + x) / 0, IMAGE)
     with pytest.raises(ValueError, match="as many, odd"):
         Generator(3, (8,), (4,))

@@ -107,3 +107,22 @@ def test_shares_out_of_range_are_refused():
         StrongView(smallest=0.0)
     with pytest.raises(ValueError, match=r"blur = 1.5; expected a share, 0 to 1"):
         StrongView(blur=1.5)
+
+
+@pytest.mark.parametrize(
+    ("images", "reach"),
+    [
+        (pictures(4) * 255, r"0\.\d+ to 25\d\S*"),
+        ((pictures(4) - 0.5) / 0.25, r"-\S+ to [12]\S*"),
+        (torch.full((4, 3, 8, 8), torch.nan), "nan to nan"),
+    ],
+    ids=["to 255", "standardised", "NaN"],
+)
+def test_images_that_would_be_clipped_are_refused(images, reach):
+    with pytest.raises(ValueError, match=rf"images reach from {reach}; expected \[0, 1\], or uint8"):
+        StrongView()(images, draws())
+
+
+def test_a_view_of_a_view_is_none_of_them():
+    made = StrongView()(pictures(), draws())
+    assert StrongView()(made + 1e-7, draws(1)).max() <= 1

@@ -12,6 +12,7 @@ from torch import nn
 from thesislib.longtail import (
     CosineClassifier,
     Frozen,
+    NearestMean,
     balanced_accuracy,
     balanced_interval,
     class_accuracies,
@@ -21,6 +22,7 @@ from thesislib.longtail import (
     head_classes,
     lws,
     ncm,
+    passes_sampler,
     reliability,
     shot_groups,
     tau_norm,
@@ -61,6 +63,75 @@ def test_crt_starts_from_a_new_classifier_and_lws_from_scale_one(small):
     torch.testing.assert_close(predict(lws(model, train, still), train[0]), predict(model, train[0]))
 
 
+def seen_by(method, model, train, **options):
+    """Images of each class over the epochs of a method: each image is known by its bytes."""
+    images, labels = train
+    of = {image.numpy().tobytes(): label for image, label in zip(images, labels.tolist(), strict=True)}
+    seen = []
+
+    def look(batch, generator):
+        seen.extend(of[image.numpy().tobytes()] for image in batch)
+        return batch
+
+    method(model, train, FEW, augment=look, **options)
+    return np.bincount(seen, minlength=4).tolist()
+
+
+@pytest.mark.parametrize("method", [crt, lws])
+def test_the_second_stage_sees_every_class_as_often_or_as_a_given_sampler_says(small, method):
+    model, train = small
+    assert seen_by(method, model, train) == [24, 24, 24, 24]  # two epochs of 48 images
+    assert seen_by(method, model, train, sampler=passes_sampler(48, 48)) == [60, 20, 10, 6]
+    longer = class_aware_sampler(train[1], 30 * 4)  # as published
+    assert seen_by(method, model, train, sampler=longer) == [60, 60, 60, 60]
+
+
+@pytest.mark.parametrize("method", [crt, lws, ncm])
+def test_every_class_of_the_classifier_needs_an_image_and_every_label_a_class(small, method):
+    model, (images, labels) = small
+    with pytest.raises(ValueError, match="class 2 has no training image"):
+        method(model, (images, labels.where(labels != 2, 1)))
+    with pytest.raises(ValueError, match="labels reach from 0 to 4; the model knows classes 0 to 3"):
+        method(model, (images, labels.where(labels != 2, 4)))
+    with pytest.raises(ValueError, match="labels reach from -100 to 3"):
+        method(model, (images, labels.where(labels != 2, -100)))
+    with pytest.raises(ValueError, match=r"labels are torch.float32 of shape \(48,\); expected int64"):
+        method(model, (images, labels.float()))
+
+
+@pytest.mark.parametrize("method", [crt, lws, ncm, lambda model, train: tau_norm(model, 1.0)])
+def test_a_model_without_a_classifier_at_its_end_is_refused(small, method):
+    _, train = small
+    for model, message in (
+        (nn.Linear(2, 2), "the model is Linear; expected a Sequential whose last layer is Linear"),
+        (nn.Sequential(), "the model is empty; expected a Sequential"),
+        (nn.Sequential(nn.Linear(2, 2), nn.ReLU()), "the last layer is ReLU; expected Linear"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            method(model, train)
+
+
+@pytest.mark.parametrize("method", [crt, lws, ncm])
+def test_a_cosine_classifier_can_be_replaced_and_scaled_too(small, method):
+    model, train = small
+    cosine = nn.Sequential(*model[:-1], CosineClassifier(model[-1].in_features, 4))
+    options = {} if method is ncm else {"recipe": FEW}
+    assert predict(method(cosine, train, **options), train[0]).shape == (48, 4)
+    with pytest.raises(ValueError, match="the last layer is CosineClassifier; expected Linear"):
+        tau_norm(cosine, 1.0)
+
+
+@pytest.mark.parametrize("method", [ncm, lambda model, train: tau_norm(model, 1.0)])
+@pytest.mark.parametrize("training", [True, False])
+def test_shared_layers_stay_in_their_modes(small, method, training):
+    model, train = copy.deepcopy(small[0]).train(training), small[1]
+    model[1].train(not training)  # one that somebody froze, say
+    modes = [module.training for module in model.modules()]
+    made = method(model, train)
+    assert [module.training for module in model.modules()] == modes
+    assert made[0] is model[0] and made.training == made[-1].training == training
+
+
 def test_frozen_stays_in_evaluation_mode():
     frozen = Frozen(nn.BatchNorm1d(3))
     nn.Sequential(frozen).train()
@@ -94,6 +165,21 @@ def test_ncm_finds_the_nearest_direction():
         ncm(model, (images, torch.zeros(4, dtype=torch.int64)))
 
 
+def test_the_nearest_mean_centres_features_before_they_become_directions():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 3
+    features = 9 + torch.randn(60, 5, generator=generator) + torch.eye(3, 5)[labels]
+    queries = 9 + torch.randn(20, 5, generator=generator)
+    centre = features.mean(0)
+    unit = nn.functional.normalize(features - centre)
+    means = torch.stack([unit[labels == k].mean(0) for k in range(3)])
+    rest = nn.functional.normalize(queries - centre)[:, None] - means
+    layer = NearestMean(features, labels, 3)
+    torch.testing.assert_close(layer(queries), -rest.square().sum(2), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="59 rows of features with 60 labels"):
+        NearestMean(features[1:], labels, 3)
+
+
 @given(st.lists(st.integers(1, 30), min_size=2, max_size=6), st.integers(1, 60), st.integers(0, 99))
 def test_class_aware_sampling_is_as_equal_as_can_be(counts, length, seed):
     labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
@@ -118,6 +204,8 @@ def test_groups_are_strict_and_whole():
         shot_groups([3, 2], many=5, few=7)
     with pytest.raises(ValueError, match="at least 1"):
         shot_groups([3, 0])
+    with pytest.raises(ValueError, match="at least 1"):
+        shot_groups([3, float("nan")])
 
 
 def test_head_classes_are_sorted_by_count_then_number():
@@ -148,6 +236,14 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     assert perfect.mean == 1 and perfect.low < 1
 
 
+def test_the_interval_of_a_group_is_of_a_mask_not_of_numbers():
+    by_class, n = np.array([0.9, 0.5, 0.1]), np.array([40, 40, 40])
+    assert balanced_interval(by_class, n, np.array([True, False, True])).mean == pytest.approx(0.5)
+    for group in (head_classes([300, 200, 5], 100), np.array([0, 1, 1]), np.array([True])):
+        with pytest.raises(ValueError, match=r"expected bool of shape \(3,\)"):
+            balanced_interval(by_class, n, group)
+
+
 def test_calibration_error_by_hand():
     confidence = torch.tensor([0.95, 0.95, 0.55, 0.55])
     logits = torch.stack([confidence.logit(), torch.zeros(4)], 1)
@@ -156,3 +252,19 @@ def test_calibration_error_by_hand():
     mean, gap, share = reliability(logits, labels, 10)
     assert share[9] == 0.5 and gap[9] == pytest.approx(-0.45) and mean[5] == pytest.approx(0.55)
     assert share.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("of", [reliability, expected_calibration_error])
+def test_calibration_of_what_is_none(of):
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    for labels in (torch.tensor([0, 1, 2, 7, 8, 9]), torch.tensor([0, 1, 2, 0, 1, -100])):
+        with pytest.raises(ValueError, match=r"labels reach from .*; the logits are of classes 0 to 2"):
+            of(logits, labels)
+    for bad in (float("nan"), float("inf")):
+        spoilt = logits.clone()
+        spoilt[4, 1] = bad
+        with pytest.raises(ValueError, match="logits of image 4 are NaN or infinite"):
+            of(spoilt, torch.arange(6) % 3)
+    masked = logits.clone()
+    masked[:, 2] = -float("inf")  # a class left out, which has a softmax
+    assert of(masked, torch.zeros(6, dtype=torch.int64)) is not None

@@ -18,9 +18,11 @@ paths differ.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +81,7 @@ def read_list(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise DatasetError(f"no list file {path}; a line of one is a relative path and a class number")
-    paths, labels = [], []
+    paths, labels, lines = [], [], []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if not line.strip():
             continue
@@ -88,13 +90,23 @@ def read_list(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
             raise DatasetError(f"{path}, line {number}: {line!r} is not a path and a class number from 0")
         paths.append(name)
         labels.append(int(label))
+        lines.append(number)
     if not paths:
         raise DatasetError(f"{path} names no image")
-    found = np.array(labels, np.int64)
-    counts = np.bincount(found)
-    if (empty := np.flatnonzero(counts == 0)).size:
-        raise DatasetError(f"{path}: class {empty[0]} of {len(counts)} has no image")
-    return paths, found
+    # Looked for among as many numbers as there are lines: a count of each class up to a mistyped 99999999999
+    # would take all memory.
+    there, (last, line) = set(labels), max(zip(labels, lines, strict=True))
+    if (empty := next(k for k in count() if k not in there)) < last:
+        raise DatasetError(
+            f"{path}: class {empty} of {last + 1} has no image; line {line} names class {last}, the highest"
+        )
+    return paths, np.array(labels, np.int64)
+
+
+def _published(name: str) -> Published:
+    if name not in PUBLISHED:
+        raise DatasetError(f"no published list {name!r}; known: {', '.join(PUBLISHED)}")
+    return PUBLISHED[name]
 
 
 def check_list(name: str, labels: np.ndarray) -> None:
@@ -103,9 +115,9 @@ def check_list(name: str, labels: np.ndarray) -> None:
     Raises
     ------
     DatasetError
-        With what was found and what was expected.
+        With what was found and what was expected; or on an unknown name, with the known ones.
     """
-    want, counts = PUBLISHED[name], np.bincount(labels)
+    want, counts = _published(name), np.bincount(labels)
     groups = (counts > 100).sum(), ((counts >= 20) & (counts <= 100)).sum(), (counts < 20).sum()
     found = Published(
         len(counts), len(labels), counts.max(), counts.min(), tuple(map(int, groups)), want.jitter
@@ -173,7 +185,8 @@ def pack(
     """Decode a list's images once, for :func:`thesislib.training.fit`: middle squares, shrunk, in one file.
 
     Written on the first call, mapped into memory on later ones. ImageNet-LT takes 23 GB and Places-LT 12 GB at
-    256 pixels, which a large accelerator holds as a whole.
+    256 pixels, which a large accelerator holds as a whole. Behind the array, where NumPy does not look, the file
+    keeps a hash of the list's paths in their order and of `side`; classes are read from the list each time.
 
     Parameters
     ----------
@@ -191,35 +204,59 @@ def pack(
     Raises
     ------
     DatasetError
-        As :class:`ListImages`; or if the file holds other images.
+        As :class:`ListImages`; or if the file is damaged, or holds other images than the list names or the same
+        in another order.
     """
     square = transforms.Compose(
         [transforms.Resize(side), transforms.CenterCrop(side), transforms.PILToTensor()]
     )
     images, file = ListImages(path, root, square), Path(file)
     shape = (len(images), 3, side, side)
+    mark = hashlib.sha256("\n".join([str(side), *images.paths]).encode()).hexdigest().encode()
     if not file.exists():
         part = file.with_name(f".{file.name}.part")
-        pixels = np.lib.format.open_memmap(part, "w+", np.uint8, shape)
         try:
+            pixels = np.lib.format.open_memmap(part, "w+", np.uint8, shape)
             for number in tqdm(range(len(images)), desc=file.name):
                 pixels[number] = images[number][0].numpy()
             pixels.flush()
+            with part.open("ab") as stream:
+                stream.write(mark)
             part.replace(file)
         finally:
             part.unlink(missing_ok=True)
-    pixels = np.load(file, mmap_mode="r+")
+    _check_packed(file, shape, mark, path)
+    return torch.from_numpy(np.load(file, mmap_mode="r+")), torch.from_numpy(images.labels)
+
+
+def _check_packed(file: Path, shape: tuple[int, ...], mark: bytes, path: str | os.PathLike) -> None:
+    anew = "remove it and it is made anew"
+    try:
+        pixels = np.load(file, mmap_mode="r")  # "r+" would lengthen a file cut short
+    except (OSError, EOFError, ValueError) as error:
+        raise DatasetError(f"{file} is damaged or no array of NumPy ({error}); {anew}") from error
     if pixels.shape != shape:
-        raise DatasetError(f"{file} holds {pixels.shape}, expected {shape}; remove it and it is made anew")
-    return torch.from_numpy(pixels), torch.from_numpy(images.labels)
+        raise DatasetError(f"{file} holds {pixels.shape}, expected {shape}; {anew}")
+    with file.open("rb") as stream:
+        stream.seek(-len(mark), os.SEEK_END)
+        if stream.read() != mark:
+            raise DatasetError(
+                f"{file} does not hold the images of {path} in their order: the list was another when it was "
+                f"packed, or the file is cut short or from before lists were kept in mind; {anew}"
+            )
 
 
 def train_transform(name: str) -> transforms.Compose:
     """Random crop to 224 pixels, flip and, but for iNaturalist, colour jitter; values in [0, 1].
 
     Normalisation belongs into the model.
+
+    Raises
+    ------
+    DatasetError
+        On an unknown name, with the known ones.
     """
-    jitter = PUBLISHED[name].jitter
+    jitter = _published(name).jitter
     steps = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip()]
     if jitter:
         steps.append(transforms.ColorJitter(jitter, jitter, jitter, 0))

@@ -78,7 +78,7 @@ def longtail_counts(classes: int, largest: int, ratio: float) -> tuple[int, ...]
     Raises
     ------
     DatasetError
-        If a class would be left without an image, or the ratio is below 1.
+        If a class would be left without an image, or the ratio is not 1 or more.
 
     Examples
     --------
@@ -86,14 +86,14 @@ def longtail_counts(classes: int, largest: int, ratio: float) -> tuple[int, ...]
     >>> sum(counts), counts[0], counts[-1]
     (10847, 500, 5)
     """
-    if classes < 2 or ratio < 1:
+    if classes < 2 or not ratio >= 1:  # NaN is not
         raise DatasetError(
             f"{classes} classes, ratio {ratio:g}; expected 2 classes or more and a ratio of 1 or more"
         )
-    counts = tuple(int(largest * (1 / ratio) ** (k / (classes - 1))) for k in range(classes))
-    if counts[-1] < 1:
+    if not ratio <= largest:
         raise DatasetError(f"ratio {ratio:g} leaves the last class without an image; at most {largest} goes")
-    return counts
+    # At a ratio of `largest` the last class has 1, which 49 * (1 / 49), say, falls short of.
+    return tuple(max(1, int(largest * (1 / ratio) ** (k / (classes - 1)))) for k in range(classes))
 
 
 def longtail_indices(labels: np.ndarray, counts: tuple[int, ...], full: int) -> np.ndarray:

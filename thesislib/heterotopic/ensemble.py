@@ -12,6 +12,7 @@ reconstruction from its headings and captions, and what they leave open is an ar
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thesislib.heterotopic.mutual_information import make_bound
-from thesislib.heterotopic.self_supervision import Branch, method_named, spread
+from thesislib.heterotopic.self_supervision import Branch, dimensions, method_named, spread
 
 
 class Terms(NamedTuple):
@@ -29,6 +30,7 @@ class Terms(NamedTuple):
     ssl: Tensor
     mi: Tensor
     spread: Tensor
+    dimensions: Tensor
 
 
 class HeterotopicEnsemble(nn.Module):
@@ -60,10 +62,17 @@ class HeterotopicEnsemble(nn.Module):
     **options
         Of the self-supervised method.
 
+    Attributes
+    ----------
+    facts : dict
+        Method, its options (those left out at their defaults) and bound, as plain values.
+
     Raises
     ------
     ValueError
-        On an unknown method or bound, with the known ones, and on a negative weight.
+        On an unknown method or bound, with the known ones, on a negative weight, on an option out of range, and
+        if the classifier, whose feature the bound is on, takes another number of channels. Maps of another number
+        are refused when the first are seen.
 
     Examples
     --------
@@ -96,11 +105,19 @@ class HeterotopicEnsemble(nn.Module):
         for name, weight in (("lam", lam), ("eta", eta)):
             if not 0 <= weight < math.inf:
                 raise ValueError(f"{name} = {weight!r}; expected a weight of 0 or more")
+        if bound and isinstance(classifier, nn.Linear) and classifier.in_features != channels:
+            raise ValueError(
+                f"channels = {channels}, but the classifier takes {classifier.in_features}; "
+                "the bound is on its feature, give their number, or bound = None"
+            )
         make = method_named(ssl)
-        self.lam, self.eta = lam, eta
+        self.lam, self.eta, self.channels = lam, eta, channels
         self.branch = Branch(trunk, filter, make.mlp(channels, dim))
         self.stage = nn.Identity() if stage is None else stage
         self.classifier = classifier
+        given = inspect.signature(make).bind(self.branch, dim, **options)
+        given.apply_defaults()
+        self.facts = {"ssl": ssl, "ssl options": dict(given.kwargs), "bound": bound}
         self.method = make(self.branch, dim, **options)
         self.bound = None if bound is None else make_bound(bound, channels, dim)
         self.terms: Terms | None = None
@@ -122,16 +139,17 @@ class HeterotopicEnsemble(nn.Module):
         Raises
         ------
         ValueError
-            On fewer than two images: batch normalisation of the heads and in-batch negatives need others.
+            On fewer than two images: batch normalisation of the heads and in-batch negatives need others. If a
+            map has another number of channels than was announced.
         """
         if len(query) < 2:
             raise ValueError(f"a batch of {len(query)}; self-supervision contrasts images, give 2 or more")
         maps = self.branch.trunk(query)
-        g = self.stage(maps).mean((-2, -1))
+        g = self._pooled(maps)
         u = self.branch.project(maps)
         ssl = self.method(u, self.branch, key if self.method.two_views else query)
         mi = u.new_zeros(()) if self.bound is None else self.bound(g, F.normalize(u, dim=1))
-        return self.classifier(g), Terms(ssl, mi, spread(u))
+        return self.classifier(g), Terms(ssl, mi, spread(u), dimensions(u))
 
     def weighted(self, terms: Terms) -> Tensor:
         """``lambda * (L_ssl + eta * L_mi)``."""
@@ -146,10 +164,10 @@ class HeterotopicEnsemble(nn.Module):
         Raises
         ------
         ValueError
-            In training, if the channels are no pair.
+            In training, if the channels are no pair; if the classified map has not as many as were announced.
         """
         if not self.training:
-            return self.classifier(self.stage(self.branch.trunk(images)).mean((-2, -1)))
+            return self.classifier(self._pooled(self.branch.trunk(images)))
         if self.method.two_views and images.shape[1] % 2:
             shape = tuple(images.shape)
             raise ValueError(
@@ -158,6 +176,15 @@ class HeterotopicEnsemble(nn.Module):
         query, key = images.chunk(2, 1) if self.method.two_views else (images, images)
         logits, self.terms = self.joint(query, key)
         return logits
+
+    def _pooled(self, maps: Tensor) -> Tensor:
+        """The classifier's feature."""
+        g = self.stage(maps).mean((-2, -1))
+        if self.bound is not None and g.shape[1] != self.channels:
+            raise ValueError(
+                f"channels = {self.channels}, but the map that is classified has {g.shape[1]}; give their number"
+            )
+        return g
 
     def exported(self) -> nn.Sequential:
         """Trunk and classifier, and nothing of self-supervision: images to logits."""
@@ -169,6 +196,8 @@ class HeterotopicEnsemble(nn.Module):
 
 def cut(model: nn.Sequential, size: int) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
     """A network's body before its last stage, its last stage, and its head: the model's own modules.
+
+    Each module's own mode, of training or evaluation, stays as it is.
 
     Parameters
     ----------
@@ -188,12 +217,15 @@ def cut(model: nn.Sequential, size: int) -> tuple[nn.Sequential, nn.Sequential, 
     channels = next(m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
     weight = head[-1].weight
     maps, sides = torch.zeros(1, channels, size, size, device=weight.device, dtype=weight.dtype), [size]
-    training = body.training
-    with torch.no_grad():
-        for layer in body.eval():
-            maps = layer(maps)
-            sides.append(maps.shape[-1])
-    body.train(training)
+    modes = [(module, module.training) for module in body.modules()]
+    try:
+        with torch.no_grad():
+            for layer in body.eval():
+                maps = layer(maps)
+                sides.append(maps.shape[-1])
+    finally:
+        for module, mode in modes:
+            module.training = mode
     start = max((k for k in range(len(body)) if sides[k + 1] < sides[k]), default=0)
     if not start:
         raise ValueError("the body never halves its map, so it has no last stage of its own")

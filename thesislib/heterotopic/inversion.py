@@ -11,6 +11,7 @@ Thesis, section 5.3.2.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -89,7 +90,8 @@ def invert(
     Parameters
     ----------
     feature : callable
-        Images in [0, 1], shape (n, channels, size, size), to features, shape (n, …); a module in evaluation mode.
+        Images in [0, 1], shape (n, channels, size, size), to features, shape (n, …); a module in evaluation mode,
+        whose weights and gradients stay as they are.
     image : Tensor, shape (channels, size, size)
         In [0, 1].
     steps, lr : int, float
@@ -110,7 +112,7 @@ def invert(
     Raises
     ------
     ValueError
-        If the image has not this shape, lies outside [0, 1], or the features are all 0.
+        If the image has not this shape, lies outside [0, 1], or its features are all 0 or not finite.
     """
     if image.dim() != 3 or image.shape[-1] != image.shape[-2] or not 0 <= image.min() <= image.max() <= 1:
         raise ValueError(
@@ -121,19 +123,26 @@ def invert(
     with torch.no_grad():
         target = feature(image[None])
     scale = target.square().mean()
+    if not math.isfinite(scale):
+        odd = "NaN" if target.isnan().any() else "infinite, or too large to square"
+        raise ValueError(
+            f"features of the image are {odd}; expected finite ones, look at the feature's network"
+        )
     if not scale > 0:
         raise ValueError("the features of the image are all 0; there is nothing to match")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         generator = Generator(len(image), widths, kernels).to(image)
         noise = (0.1 * torch.rand(1, DEPTH, side, side)).to(image)
-    optimiser = torch.optim.Adam(generator.parameters(), lr)
+    weights = list(generator.parameters())
+    optimiser = torch.optim.Adam(weights, lr)
     errors = []
     for _ in tqdm(range(steps), desc="inversion", leave=False, disable=not progress):
         made = generator(noise)[..., :size, :size]
         error = (feature(made) - target).square().mean() / scale
-        optimiser.zero_grad()
-        error.backward()
+        # Not backward(), which would leave gradients in the feature's network, too.
+        for weight, gradient in zip(weights, torch.autograd.grad(error, weights), strict=True):
+            weight.grad = gradient
         optimiser.step()
         errors.append(error.detach())
     with torch.no_grad():

@@ -5,8 +5,9 @@ Thesis, section 5.3.
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -22,6 +23,9 @@ from thesislib.recipe import Recipe
 from thesislib.training import fit
 
 COLLAPSED = 0.05
+"""Share of the first epoch's spread that says so; and how little more than one dimension does."""
+ALL_THE_SAME = 1e-3
+"""A spread that says so whatever it was at first: an untrained network of 8 dimensions may have 0.03."""
 View = Callable[[Tensor, Generator], Tensor]
 
 
@@ -74,9 +78,14 @@ def fit_joint(
     strong: View,
     weak: View | None = None,
     supervised: bool = True,
+    loss: Callable[[Tensor, Tensor, int], Tensor] | None = None,
+    on_epoch: Callable[[nn.Module, dict[str, float]], Mapping[str, float] | None] | None = None,
     **options: Any,
 ) -> pd.DataFrame:
     """Train an ensemble in place; data, recipe and options as for :func:`thesislib.training.fit`.
+
+    Several processes may share the steps, as there. Spread and losses of self-supervision are then those of the
+    first process's part, and so are the warnings: frames of the others lack these columns.
 
     Parameters
     ----------
@@ -87,22 +96,44 @@ def fit_joint(
         The view that is classified; the recipe's crop and flip by default.
     supervised : bool
         False trains by self-supervision alone: labels have no part in the loss then.
+    loss : callable, optional
+        Of classification, in place of cross-entropy: ``loss(logits, labels, epoch)``, a mean over the batch.
+    on_epoch : callable, optional
+        As for ``fit``; `row` has the columns of self-supervision already.
+    **options
+        Further ones of ``fit``, but `augment`. `facts` are joined by the weights, method, options and bound, so
+        that a checkpoint is continued with the loss it was begun with; of `loss` itself nothing is known.
 
     Returns
     -------
     DataFrame
-        One row an epoch, as ``fit`` gives it, with the means of ``ssl_loss``, ``mi_loss`` and ``spread``.
+        One row an epoch, as ``fit`` gives it, with the means of ``ssl_loss``, ``mi_loss``, ``spread`` and
+        ``dimensions`` (:func:`~thesislib.heterotopic.self_supervision.spread` and
+        :func:`~thesislib.heterotopic.self_supervision.dimensions` of the specific feature).
 
     Raises
     ------
     ValueError
-        If a queue holds as many keys as there are images, or a step would see a single image.
+        If a queue holds as many keys as there are images, a step would see a single image (with a sampler, whose
+        steps are not known beforehand, in that step), `loss` is given where labels have no part, or the
+        checkpoint is of another joint loss.
+    TypeError
+        If `augment` is given: the views are made of `weak` and `strong`.
 
     Warns
     -----
     CollapseWarning
-        At the end, if the specific feature's spread has fallen below 0.05: it is the same for all images.
+        At the end, if the specific feature has become the same for all images. It has if its spread is below a
+        twentieth of the first epoch's, or below 0.001. Of a method whose MLP ends in batch normalisation, which
+        keeps the spread up, it has if it varies along a line only (less than 1.05 dimensions), or if what enters
+        that normalisation varies less than its ``eps``.
     """
+    if "augment" in options:
+        raise TypeError("augment has no place in a joint training, give its views as weak and strong")
+    if loss is not None and not supervised:
+        raise ValueError(
+            "a loss of labels with supervised = False, where they have no part; give one of the two"
+        )
     n = len(train[1])
     queue = getattr(model.method, "queue", None)
     if queue is not None and len(queue.keys) >= n:
@@ -110,29 +141,69 @@ def fit_joint(
         raise ValueError(
             f"a queue of {held} keys with {n} images; an image would meet its own keys, give less than {n}"
         )
-    if min(recipe.batch, n) < 2:
+    rank, size = _process()
+    least = _least(n, recipe.batch, size, sampled=options.get("sampler") is not None)
+    if least < 2:
+        among = f" in one of {size} processes" if size > 1 else ""
         raise ValueError(
-            f"batch = {recipe.batch} of {n} images; self-supervision contrasts images, give 2 or more"
+            f"batch = {recipe.batch} of {n} images makes a step of {least}{among}; "
+            "self-supervision contrasts images, give a batch that leaves 2 or more"
         )
     sums: list[Tensor] = []
+    widths: list[Tensor] = []
 
-    def loss(logits: Tensor, labels: Tensor, epoch: int) -> Tensor:
+    def joint_loss(logits: Tensor, labels: Tensor, epoch: int) -> Tensor:
         terms, model.terms = model.terms, None
-        sums.append(torch.stack(terms).detach())
+        if rank == 0:  # the others have no `watch` that would take them
+            sums.append(torch.stack(terms[:3]).detach())
+            widths.append(terms.dimensions)
         added = model.weighted(terms)
-        return F.cross_entropy(logits, labels) + added if supervised else added
+        if not supervised:
+            # Processes that share a step wait for a gradient of every weight, be it 0.
+            return added + 0 * logits.sum() if size > 1 else added
+        return (F.cross_entropy(logits, labels) if loss is None else loss(logits, labels, epoch)) + added
 
     def watch(_: nn.Module, row: dict[str, float]) -> dict[str, float]:
         means = torch.stack(sums).double().mean(0).tolist()
+        found = dict(zip(("ssl_loss", "mi_loss", "spread"), means, strict=True))
+        found["dimensions"] = torch.stack(widths).mean().item()
         sums.clear()
-        return dict(zip(("ssl_loss", "mi_loss", "spread"), means, strict=True))
+        widths.clear()
+        return found | dict((on_epoch(model, row | found) if on_epoch else None) or {})
 
+    facts = {"supervised": supervised, "lam": model.lam, "eta": model.eta} | model.facts
+    options["facts"] = {**(options.get("facts") or {}), **facts}
     views = Views(weak or weak_view(recipe), strong if model.method.two_views else None, model)
-    history = fit(model, train, recipe, loss=loss, augment=views, on_epoch=watch, **options)
-    if (last := history["spread"].iloc[-1]) < COLLAPSED:
+    history = fit(model, train, recipe, loss=joint_loss, augment=views, on_epoch=watch, **options)
+    if rank == 0 and (sign := _collapse(model, history, least)):
         warnings.warn(
-            f"the representation has collapsed: spread {last:.3g} of 1; lower lr, or take a method with negatives",
+            f"the representation has collapsed: {sign}; lower lr, or take a method with negatives",
             CollapseWarning,
             stacklevel=2,
         )
     return history
+
+
+def _process() -> tuple[int, int]:
+    """Number of this process, and of all that train together, as ``fit`` takes them from ``torchrun``."""
+    if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
+        return 0, 1
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
+def _least(n: int, batch: int, size: int, *, sampled: bool) -> int:
+    """Images that a process sees in its smallest step; of a sampler's epochs, in a whole one."""
+    return (batch if sampled else n // -(-n // batch)) // size
+
+
+def _collapse(model: HeterotopicEnsemble, history: pd.DataFrame, least: int) -> str | None:
+    """By what the specific feature shows that it has collapsed, if it has."""
+    norm, last = model.branch.mlp[-1], history.iloc[-1]
+    if not isinstance(norm, nn.BatchNorm1d):
+        lost = last["spread"] < max(ALL_THE_SAME, COLLAPSED * history["spread"].iloc[0])
+        return f"spread {last['spread']:.3g} of 1" if lost else None
+    # Of two images, or in one dimension, whatever varies lies on a line.
+    if min(least - 1, norm.num_features) > 1 and last["dimensions"] < 1 + COLLAPSED:
+        return f"it varies in {last['dimensions']:.3g} of {norm.num_features} dimensions"
+    entering = norm.running_var.mean().item()
+    return f"variance {entering:.3g} before its normalisation" if entering < norm.eps else None

@@ -180,6 +180,7 @@ def trained(dataset: str, training: Training) -> dict:
     weak, joint = CropFlip(training.pad, training.flip), None
     if attached is not None and not attached.before:
         joint = ensemble(model, attached, size=train[0].shape[-1], seed=training.seed)
+        options["loss"] = _loss(dataset, training)
         history = fit_joint(joint, train, training.recipe, weak=weak, strong=attached.view, **options)
     else:
         if attached is not None:

@@ -9,8 +9,10 @@ SimSiam, Barlow Twins (thesis, section 5.3.3 and table 5.9; which ones the table
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -54,8 +56,20 @@ class Branch(nn.Module):
         Parameters
         ----------
         maps : Tensor, shape (n, channels, height, width)
+
+        Raises
+        ------
+        ValueError
+            If the Filter's maps have not as many channels as the MLP takes.
         """
-        return self.mlp(self.filter(maps).mean((-2, -1)))
+        pooled = self.filter(maps).mean((-2, -1))
+        first = next((m for m in self.mlp.modules() if isinstance(m, nn.Linear)), None)
+        if first is not None and pooled.shape[1] != first.in_features:
+            raise ValueError(
+                f"channels = {first.in_features}, but the Filter's maps have {pooled.shape[1]} channels; "
+                "give their number"
+            )
+        return self.mlp(pooled)
 
     def forward(self, images: Tensor) -> Tensor:
         """The specific feature of images, not normalised, shape (n, dim).
@@ -100,6 +114,11 @@ class MoCo(nn.Module):
         Keys held; fewer than there are training images, else an image meets its own old keys as negatives.
     momentum, temperature : float
         MoCo v2's 0.999 suits epochs of thousands of steps; those of long-tailed sets have a hundred.
+
+    Raises
+    ------
+    ValueError
+        On a temperature that is not positive, a momentum out of range, or an empty queue.
     """
 
     two_views = True
@@ -109,6 +128,8 @@ class MoCo(nn.Module):
         self, branch: Branch, dim: int, *, queue: int = 4096, momentum: float = 0.99, temperature: float = 0.2
     ) -> None:
         super().__init__()
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature = {temperature!r}; expected a positive number")
         self.temperature = temperature
         self.keys, self.queue = MomentumEncoder(branch, momentum), Queue(queue, dim)
 
@@ -228,5 +249,28 @@ def spread(u: Tensor) -> Tensor:
     return z.var(0, correction=0).sum().sqrt()
 
 
+def dimensions(u: Tensor) -> Tensor:
+    """In how many directions features vary: their covariance's trace squared over the trace of its square.
+
+    1 when all lie on a line, dim when they vary alike in all directions, 0 when they do not vary. Where the MLP
+    ends in batch normalisation, this shows a collapse and :func:`spread` does not: standardised features have
+    the mean 0, so that even those on a line point both ways.
+
+    Parameters
+    ----------
+    u : Tensor, shape (n, dim)
+        Of n images the result is n - 1 at most.
+
+    Returns
+    -------
+    Tensor
+        A scalar in double precision, without gradient.
+    """
+    x = u.detach().double()  # which autocast leaves alone
+    x = x - x.mean(0)
+    gram = x.T @ x
+    return gram.trace().square() / gram.square().sum().clamp_min(torch.finfo(x.dtype).tiny)
+
+
 class CollapseWarning(UserWarning):
-    """The specific feature has become nearly the same for all images."""
+    """The specific feature has become nearly the same for all images, or varies along a line only."""

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 GREY = (0.299, 0.587, 0.114)
+ROUNDING = 1e-5  # of images that are views themselves
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class StrongView:
         Parameters
         ----------
         images : Tensor, shape (n, channels, height, width)
-            uint8, or floating point in [0, 1]; grey (one channel) or RGB.
+            uint8, or floating point in [0, 1]; grey (one channel) or RGB. Normalisation comes afterwards, in
+            the model.
         generator : torch.Generator
             On the CPU, so that the draws are the same everywhere.
 
@@ -64,7 +66,14 @@ class StrongView:
         -------
         Tensor
             Same shape, floating point, in [0, 1].
+
+        Raises
+        ------
+        ValueError
+            If floating-point images on the CPU reach beyond [0, 1], which the view would clip. On a GPU nobody
+            looks: every step would wait for it.
         """
+        _check_range(images)
         images = images / 255 if images.dtype == torch.uint8 else images
         drawn = torch.rand(13, len(images), generator=generator)
         u = drawn.to(images.device, images.dtype, non_blocking=True)  # nobody waits for it
@@ -107,6 +116,17 @@ class StrongView:
         padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
         rows = (1 - 2 * side) * padded[:, :, 1:-1] + side * (padded[:, :, :-2] + padded[:, :, 2:])
         return (1 - 2 * side) * rows[..., 1:-1] + side * (rows[..., :-2] + rows[..., 2:])
+
+
+def _check_range(images: Tensor) -> None:
+    if not images.is_floating_point() or images.device.type != "cpu" or not images.numel():
+        return
+    low, high = (value.item() for value in images.aminmax())
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # so put, NaN is refused too
+        raise ValueError(
+            f"images reach from {low:g} to {high:g}; expected [0, 1], or uint8: "
+            "normalise after the view, in the model"
+        )
 
 
 def _colour_map(saturation: Tensor, angle: Tensor) -> Tensor:

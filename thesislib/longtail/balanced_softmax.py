@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from thesislib.longtail.shots import training_counts
+
 
 def log_prior(counts: Sequence[int], device: str | torch.device | None = None) -> Tensor:
     """Logarithm of each class's share of the training images, float32, shape (classes,).
@@ -15,7 +17,7 @@ def log_prior(counts: Sequence[int], device: str | torch.device | None = None) -
     Raises
     ------
     ValueError
-        If a class has no image.
+        If there is no class, or one that has no image.
 
     Parameters
     ----------
@@ -23,9 +25,7 @@ def log_prior(counts: Sequence[int], device: str | torch.device | None = None) -
         Training images of each class.
     device : device, optional
     """
-    n = torch.as_tensor(counts, dtype=torch.double)
-    if n.min() < 1:
-        raise ValueError(f"class {int(n.argmin())} has no training image; its prior would be 0")
+    n = training_counts(counts)
     return (n / n.sum()).log().float().to(device)
 
 
@@ -41,7 +41,17 @@ def balanced_softmax_loss(logits: Tensor, labels: Tensor, prior: Tensor, tau: fl
     labels : Tensor of int64, shape (n,)
     prior : Tensor, shape (classes,)
         As :func:`log_prior` gives it.
+    tau : float
+
+    Raises
+    ------
+    ValueError
+        If the prior is not one of the logits' classes. Labels are PyTorch's to check: to look at them would have
+        every training step wait for the device.
     """
+    if prior.shape != logits.shape[1:]:  # one class's would be spread over all
+        found = f"prior of shape {tuple(prior.shape)} with logits of shape {tuple(logits.shape)}"
+        raise ValueError(f"{found}; expected (classes,) and (n, classes)")
     return F.cross_entropy(logits + tau * prior, labels)
 
 

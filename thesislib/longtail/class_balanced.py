@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from thesislib.longtail.shots import training_counts
 
 
 def class_balanced_weights(counts: Sequence[int], beta: float = 0.9999) -> Tensor:
@@ -25,13 +26,11 @@ def class_balanced_weights(counts: Sequence[int], beta: float = 0.9999) -> Tenso
     Raises
     ------
     ValueError
-        If `beta` is out of range or a class has no image.
+        If `beta` is out of range, there is no class, or one that has no image.
     """
-    n = torch.as_tensor(counts, dtype=torch.double)
-    if not 0 <= beta < 1 or n.min() < 1:
-        raise ValueError(
-            f"beta = {beta!r} with least count {n.min().item():g}; expected 0 <= beta < 1, counts >= 1"
-        )
+    if not 0 <= beta < 1:
+        raise ValueError(f"beta = {beta!r}; expected 0 <= beta < 1")
+    n = training_counts(counts)
     weights = (1 - beta) / (1 - beta**n)
     return (weights * len(n) / weights.sum()).float()
 

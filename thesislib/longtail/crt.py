@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from thesislib.longtail.frozen import Frozen
+from thesislib.longtail.frozen import Frozen, classifier_of, images_by_class
 from thesislib.longtail.samplers import class_aware_sampler
 from thesislib.recipe import Recipe
 from thesislib.training import fit, seeded
@@ -20,25 +20,38 @@ def crt(
 ) -> nn.Sequential:
     """A new linear classifier on a model's frozen features, trained with class-aware sampling.
 
+    An epoch draws as many images as there are. The published code draws the largest class's number times the
+    number of classes: ``sampler=class_aware_sampler(labels, int(labels.bincount().max()) * classes)``.
+
     Parameters
     ----------
     model : Sequential
-        Trained; ``model[:-1]`` makes the features. It is left as it is.
+        Trained; ``model[:-1]`` makes the features, ``model[-1]`` is linear or a cosine classifier. It is left as
+        it is.
     train : (images, labels)
+        Every class has an image.
     recipe : Recipe
     seed : int
         Of weights and order.
     **options
-        Of :func:`thesislib.training.fit`.
+        Of :func:`thesislib.training.fit`; a `sampler` is used in place of the class-aware one.
 
     Returns
     -------
     Sequential
         Frozen features and the new classifier, in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If the model is no ``Sequential`` with such a classifier, a label is none of its classes, or a class has
+        no image: its row would never be trained. Else as :func:`thesislib.training.fit`.
     """
-    head = model[-1]
+    head = classifier_of(model)
+    images_by_class(train[1], head.out_features)
     device = next(model.parameters()).device
     fresh = seeded(seed, lambda: nn.Linear(head.in_features, head.out_features)).to(device)
     made = nn.Sequential(Frozen(model[:-1]), fresh)
-    fit(made, train, recipe, sampler=class_aware_sampler(train[1]), seed=seed, **{"device": device} | options)
+    defaults = {"device": device, "sampler": class_aware_sampler(train[1])}
+    fit(made, train, recipe, seed=seed, **defaults | options)
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -27,5 +28,8 @@ def focal_loss(logits: Tensor, labels: Tensor, gamma: float = 1.0, weights: Tens
     if not gamma >= 0:
         raise ValueError(f"gamma = {gamma!r}; expected 0 or more")
     log_p = F.log_softmax(logits, 1).gather(1, labels[:, None])[:, 0]
-    loss = -((1 - log_p.exp()) ** gamma) * log_p
+    rest = 1 - log_p.exp()
+    if 0 < gamma < 1:  # whose slope at 0 is infinite, and times a log p of 0 NaN; the limit is 0
+        rest = rest.clamp(min=torch.finfo(rest.dtype).tiny)
+    loss = -(rest**gamma) * log_p
     return (loss if weights is None else loss * weights.to(loss)[labels]).mean()

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thesislib.longtail.class_balanced import class_balanced_weights
+from thesislib.longtail.shots import training_counts
 
 
 def ldam_margins(counts: Sequence[int], largest: float = 0.5) -> Tensor:
@@ -19,11 +20,13 @@ def ldam_margins(counts: Sequence[int], largest: float = 0.5) -> Tensor:
     counts : sequence of int, shape (classes,)
         Training images of each class.
     largest : float
+
+    Raises
+    ------
+    ValueError
+        If there is no class, or one that has no image.
     """
-    n = torch.as_tensor(counts, dtype=torch.double)
-    if n.min() < 1:
-        raise ValueError(f"class {int(n.argmin())} has no training image; its margin would be infinite")
-    margins = n**-0.25
+    margins = training_counts(counts) ** -0.25
     return (largest * margins / margins.max()).float()
 
 
@@ -43,6 +46,12 @@ class LDAM:
     scale : float
     beta : float
         Of the weights.
+
+    Raises
+    ------
+    ValueError
+        As :func:`ldam_margins` and :func:`~thesislib.longtail.class_balanced.class_balanced_weights`; when called,
+        if the cosines are not of as many classes as the counts.
     """
 
     def __init__(
@@ -57,6 +66,10 @@ class LDAM:
         self.reweight_from, self.scale = reweight_from, scale
 
     def __call__(self, cosines: Tensor, labels: Tensor, epoch: int = 0) -> Tensor:
+        classes = len(self.margins)
+        if cosines.shape[1:] != (classes,):  # margins of more would do until the weights come in
+            found = f"cosines of shape {tuple(cosines.shape)}"
+            raise ValueError(f"{found} with counts of {classes} classes; expected (n, {classes})")
         if self.margins.device != cosines.device:  # once, at the first batch
             self.margins, self.weights = self.margins.to(cosines.device), self.weights.to(cosines.device)
         margin = torch.zeros_like(cosines).scatter(1, labels[:, None], self.margins[labels][:, None])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from thesislib.longtail.crt import CRT
-from thesislib.longtail.frozen import Frozen
+from thesislib.longtail.frozen import Frozen, classifier_of, images_by_class
 from thesislib.longtail.samplers import class_aware_sampler
 from thesislib.recipe import Recipe
 from thesislib.training import fit
@@ -34,14 +34,22 @@ def lws(
 ) -> nn.Sequential:
     """Learn the length of each class's weights on frozen features *and* directions, with class-aware sampling.
 
-    Arguments as for :func:`thesislib.longtail.crt.crt`.
+    Arguments, and images an epoch, as for :func:`thesislib.longtail.crt.crt`.
 
     Returns
     -------
     Sequential
         The frozen model and its scales, in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        As :func:`thesislib.longtail.crt.crt`.
     """
+    classes = classifier_of(model).out_features
+    images_by_class(train[1], classes)
     device = next(model.parameters()).device
-    made = nn.Sequential(Frozen(model), ClassScale(model[-1].out_features).to(device))
-    fit(made, train, recipe, sampler=class_aware_sampler(train[1]), seed=seed, **{"device": device} | options)
+    made = nn.Sequential(Frozen(model), ClassScale(classes).to(device))
+    defaults = {"device": device, "sampler": class_aware_sampler(train[1])}
+    fit(made, train, recipe, seed=seed, **defaults | options)
     return made

@@ -85,8 +85,17 @@ def balanced_interval(by_class: np.ndarray, images: np.ndarray, group: np.ndarra
     images : array of int, shape (classes,)
         Test images of each class.
     group : array of bool, shape (classes,), optional
+
+    Raises
+    ------
+    ValueError
+        If the group is no such mask; numbers of classes, as of
+        :func:`~thesislib.longtail.shots.head_classes`, are none.
     """
-    chosen = np.ones(len(by_class), bool) if group is None else group
+    chosen = np.ones(len(by_class), bool) if group is None else np.asarray(group)
+    if chosen.dtype != bool or chosen.shape != (len(by_class),):
+        found = f"{chosen.dtype} of shape {chosen.shape}"
+        raise ValueError(f"group is {found}; expected bool of shape ({len(by_class)},): np.isin makes a mask")
     chosen = chosen & (np.asarray(images) > 0)
     if not chosen.any():
         return Interval(float("nan"), float("nan"), float("nan"))
@@ -114,7 +123,7 @@ def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -
     Raises
     ------
     ValueError
-        If there are no images or no bin.
+        As :func:`reliability`.
     """
     _, gaps, shares = reliability(logits, labels, bins)
     return float((shares * np.abs(gaps)).sum())
@@ -133,10 +142,22 @@ def reliability(logits: Tensor, labels: Tensor, bins: int = 15) -> tuple[np.ndar
     logits : Tensor, shape (n, classes)
     labels : Tensor of int64, shape (n,)
     bins : int
+
+    Raises
+    ------
+    ValueError
+        If there are no images or no bin, a label is none of the logits' classes, or an image's logits have no
+        softmax.
     """
-    if bins < 1 or not len(labels) or logits.shape[:1] != labels.shape:
+    if bins < 1 or not len(labels) or logits.dim() != 2 or logits.shape[:1] != labels.shape:
         raise ValueError(f"{bins} bins, logits {tuple(logits.shape)}, labels {tuple(labels.shape)}")
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        reach = f"{labels.min().item()} to {labels.max().item()}"
+        raise ValueError(f"labels reach from {reach}; the logits are of classes 0 to {logits.shape[1] - 1}")
     confidence, predicted = logits.double().softmax(1).max(1)
+    if confidence.isnan().any():
+        first = int(confidence.isnan().nonzero()[0])
+        raise ValueError(f"logits of image {first} are NaN or infinite; expected finite ones")
     right = (predicted == labels).double()
     # Bins are (low, high], as in the original; a confidence is never 0.
     place = (confidence * bins).ceil().long().clamp(1, bins) - 1

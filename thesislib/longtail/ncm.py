@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from thesislib.longtail.frozen import classifier_of, images_by_class, with_classifier
 from thesislib.prediction import predict
 
 
@@ -22,14 +23,14 @@ class NearestMean(nn.Module):
     Raises
     ------
     ValueError
-        If a class has no image.
+        If there are not as many labels as features, a label is none of the classes, or a class has no image.
     """
 
     def __init__(self, features: Tensor, labels: Tensor, classes: int) -> None:
         super().__init__()
-        count = torch.bincount(labels, minlength=classes)
-        if (empty := (count == 0).nonzero()[:, 0]).numel():
-            raise ValueError(f"class {empty[0].item()} has no training image, hence no mean")
+        count = images_by_class(labels, classes)
+        if len(labels) != len(features):
+            raise ValueError(f"{len(features)} rows of features with {len(labels)} labels; expected as many")
         self.register_buffer("centre", features.mean(0))
         unit = F.normalize(features - self.centre, dim=1)
         sums = torch.zeros(classes, features.shape[1], device=features.device).index_add_(0, labels, unit)
@@ -45,14 +46,18 @@ def ncm(model: nn.Sequential, train: tuple[Tensor, Tensor], **options: str) -> n
     Parameters
     ----------
     model : Sequential
-        Trained; its features are shared, not copied.
+        Trained; its features are shared, not copied, and stay in its mode.
     train : (images, labels)
         Used without augmentation, in evaluation mode.
     **options
         Of :func:`thesislib.prediction.predict`.
+
+    Raises
+    ------
+    ValueError
+        If the model is no ``Sequential`` that ends in a linear or cosine classifier; or as :class:`NearestMean`.
     """
+    classes = classifier_of(model).out_features
     images, labels = train
     features = predict(model[:-1], images, **options)
-    return nn.Sequential(
-        *model[:-1], NearestMean(features, labels.to(features.device), model[-1].out_features)
-    ).eval()
+    return with_classifier(model, NearestMean(features, labels.to(features.device), classes))

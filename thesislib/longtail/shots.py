@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 SHOTS = ("Many", "Medium", "Few")
 
@@ -31,15 +33,36 @@ def shot_groups(counts: Sequence[int], many: int = 100, few: int = 20) -> dict[s
     Raises
     ------
     ValueError
-        If `few` exceeds ``many + 1`` or a count is below 1.
+        If `few` exceeds ``many + 1`` or a count is not 1 or more.
     """
     n = np.asarray(counts)
-    if n.ndim != 1 or not len(n) or n.min() < 1:
+    if n.ndim != 1 or not len(n) or not n.min() >= 1:  # NaN is not
         low = n.min() if n.size else "none"
         raise ValueError(f"counts of shape {n.shape} with least {low}; expected one a class, each at least 1")
     if few > many + 1:
         raise ValueError(f"few = {few} and many = {many} overlap; expected few <= many + 1")
     return dict(zip(SHOTS, (n > many, (n >= few) & (n <= many), n < few), strict=True))
+
+
+def training_counts(counts: Sequence[int]) -> Tensor:
+    """Training images of each class, float64, shape (classes,): what priors, weights and margins are made of.
+
+    Parameters
+    ----------
+    counts : sequence of int, shape (classes,)
+
+    Raises
+    ------
+    ValueError
+        If there is no class, or one that has no image.
+    """
+    n = torch.as_tensor(counts, dtype=torch.double)
+    if n.dim() != 1 or not len(n):
+        raise ValueError(f"counts of shape {tuple(n.shape)}; expected one a class, for at least one class")
+    if (bad := (~((n >= 1) & n.isfinite())).nonzero()[:, 0]).numel():  # NaN compares as false
+        k = bad[0].item()
+        raise ValueError(f"class {k} has {n[k].item():g} training images; expected at least 1 of each class")
+    return n
 
 
 def head_classes(counts: Sequence[int], more_than: float) -> np.ndarray:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from thesislib.longtail.frozen import classifier_of, with_classifier
+
 TAUS = tuple(k / 10 for k in range(21))
 """The published grid, from which tau is chosen on validation data."""
 
@@ -15,7 +17,7 @@ TAUS = tuple(k / 10 for k in range(21))
 def tau_norm(model: nn.Sequential, tau: float) -> nn.Sequential:
     r"""A model with the classifier :math:`w_c / \lVert w_c \rVert^\tau`, **without bias**.
 
-    The features are shared with the model, not copied.
+    The features are shared with the model, not copied, and stay in its mode.
 
     Parameters
     ----------
@@ -27,11 +29,9 @@ def tau_norm(model: nn.Sequential, tau: float) -> nn.Sequential:
     Raises
     ------
     ValueError
-        If the classifier is none with rows of weights, or one of them is zero.
+        If the model is no ``Sequential`` that ends in a linear layer, or one of its rows of weights is zero.
     """
-    head = model[-1]
-    if not isinstance(head, nn.Linear):
-        raise ValueError(f"the last layer is {type(head).__name__}; expected Linear")
+    head = classifier_of(model, (nn.Linear,))
     weight = head.weight.detach()
     norms = weight.norm(dim=1, keepdim=True)
     if not (norms > 0).all():
@@ -39,4 +39,4 @@ def tau_norm(model: nn.Sequential, tau: float) -> nn.Sequential:
     scaled = nn.Linear(head.in_features, head.out_features, bias=False, device=weight.device)
     with torch.no_grad():
         scaled.weight.copy_(weight / norms**tau)
-    return nn.Sequential(*model[:-1], scaled).eval()
+    return with_classifier(model, scaled)
