@@ -350,7 +350,7 @@ page.record(
 # and walk closer; they have succeeded when they are nearer than a distance set for each data set
 # ([Settings](#ch2-settings)). Each method's settings were chosen by the same rule from a search on other images (Extra
 # 2.B): whoever has a radius or a distance to reach gets a quarter more than the meta attack's L2 there, whoever has a
-# step gets the one with the fewest queries within it.
+# step or a grid gets the one with the fewest queries within it.
 
 
 # %% tags=["hide-input"]
@@ -529,7 +529,7 @@ page.record(
 # plain loop versions of themselves, query by query (`tests/meta_attack`), and on MNIST the meta attack and ZOO land
 # where the released networks put them (recorded run). What remains is the rival and the budget.
 #
-# - *AutoZOOM is cheaper here than in the thesis.* It searches a space several times smaller than the image, and on pictures
+# - *AutoZOOM is cheaper here than in the thesis.* But on CIFAR10 it searches a space several times smaller than the image, and on pictures
 #   enlarged from eight pixels, or drawn from a few fonts, nothing is lost by that. Stopped at its first success and with its
 #   step chosen as freely as everybody's, it needs a fraction of the queries reported for it, at similar L2. Its reported count
 #   may include the lowering of the distortion that follows the first success; `AutoZOOM(refine=...)` does that.
@@ -540,16 +540,18 @@ page.record(
 #   by the rule above and stopped at the first success, need about as few queries, where they succeed. Towards a target, Decision
 #   boundary and Opt-attack begin at training images of the target class: for a good part of the digits the border on the way to one
 #   of them lies within the distance granted, and a few dozen queries are all it takes. Where it does not, they need thousands.
-# - *On CIFAR10 and the eighteen classes of tiny-ImageNet* (recorded runs, victims a half and a quarter as wide, 50 images, meta
-#   attackers trained for under an hour) the meta attack undercuts ZOO on CIFAR10 with and without a target; on tiny-ImageNet both need
-#   about as many queries, the meta attack at three quarters of the L2. It does not undercut the methods that go along random directions.
-#   AutoZOOM's grid was searched as its step was, and on CIFAR10 the search took all 32 pixels: on the default grid of 8 it needed a
-#   quarter more queries at nearly three times the L2. With that it is about as cheap as the meta attack at a comparable L2, and towards a
-#   target cheaper, as FW-black is. On tiny-ImageNet AutoZOOM and Bandits need a third of the queries or less, at an L2 larger by a
-#   quarter to a half; towards a target 20,000 queries suffice the meta attack and ZOO for two thirds of the images and AutoZOOM for
-#   nearly all, at an L2 far larger (its step was searched without a target). First to be doubted are our meta attackers: on CIFAR10 their maps hardly resemble the victim's gradient before the
-#   first fine-tuning (recorded Table 2.6), though training still shows in the queries (recorded Figure 2.2). The thesis's learnt from
-#   10,000 images a source and networks of full size, and took some 20,000 steps where these took 80 and 100.
+# - *On CIFAR10* (recorded run, 50 images, a victim of half the width, a meta attacker trained for under an hour) ZOO needs more
+#   queries than the meta attack with and without a target, FW-black without one, and Bandits in the mean, though not on the typical
+#   image; AutoZOOM does not, nor FW-black towards a target.
+#   AutoZOOM's grid was searched as its step was, and the search took all 32 pixels: on the default grid of 8 it had needed a third more
+#   queries at nearly three times the L2 (ten images of the search, all of which `data/recorded/README.md` lists).
+# - *On the eighteen classes of tiny-ImageNet* (recorded run, 50 images, a victim of a quarter of the width) ZOO needs about as many queries
+#   as the meta attack, which ends at three quarters of its L2. AutoZOOM and Bandits need a third or less, at an L2 larger by a quarter to
+#   a half. Towards a target 20,000 queries suffice the meta attack and ZOO for two thirds of the images and AutoZOOM for nearly all, at an
+#   L2 far larger: its step was searched without a target.
+# - *Our meta attackers are the first to be doubted there.* On CIFAR10 their maps hardly resemble the victim's gradient before the first
+#   fine-tuning (recorded Table 2.6), though training still shows in the queries (recorded Figure 2.2). The thesis's learnt from 10,000
+#   images a source and networks of full size, and took some 20,000 steps where these took 80 and 100.
 # - *A target among many classes* is far away, and steps of one fixed size are slow on a long way.
 #
 # #### Extra 2.A: what the attacks look like
