@@ -84,7 +84,8 @@ def test_methods_differ_in_what_they_say_and_in_nothing_else():
     assert replace(control, recipe=ours.recipe, balanced=ours.balanced) == ours
     assert control.recipe == replace(ours.recipe, lr=control.recipe.lr)
     same, dual = cases["Joint, same phase II"][1], cases["Dual-phase"]
-    assert replace(same, more_than=None) == dual[1] and same.more_than == dual[0].more_than
+    at_our_rate = replace(same.phase_two, recipe=ours.recipe, balanced=ours.balanced)
+    assert at_our_rate == ours and same.more_than == dual[0].more_than
     herded = cases["Dual-phase, herding"][1].phase_two
     assert replace(herded, rule=ours.rule, recipe=ours.recipe, balanced=ours.balanced) == ours != herded
 

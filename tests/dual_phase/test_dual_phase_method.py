@@ -198,6 +198,16 @@ def test_imprinted_rows_are_class_means_of_the_heads_length(first):
     torch.testing.assert_close(phase_two(model, (images, labels), HEAD, still)[-1].weight, rows)
 
 
+def test_facts_of_the_caller_join_those_of_the_phase_and_hide_none(tmp_path):
+    how = {"checkpoint": tmp_path / "one.pt", "length": 54}
+    phase_one(resnet(), toy(), HEAD, SHORT, facts={"run": 1}, **how)
+    with pytest.raises(ValueError, match="run"):
+        phase_one(resnet(), toy(), HEAD, SHORT, facts={"run": 2}, **how)
+    with pytest.raises(ValueError, match="facts name head, length"):
+        phase_one(resnet(), toy(), HEAD, SHORT, length=54, facts={"head": [], "length": 1})
+    assert len(phase_one(resnet(), toy(), HEAD, SHORT, facts=None)) == SHORT.epochs
+
+
 @pytest.mark.parametrize("retention", [0.0, 1.0])
 def test_frozen_statistics_stay_those_of_phase_one(first, retention):
     model, train = first

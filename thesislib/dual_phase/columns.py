@@ -25,9 +25,9 @@ class Column:
         Of the CIFAR residual network.
     recipe : Recipe
         Of the joint model and of phase I.
-    phase_two, herded, control : PhaseTwo
-        Of the dual-phase method, of the same with exemplars that herding selects, and of the joint model fine-tuned
-        on a bank of every class (K = C).
+    phase_two, herded, same, control : PhaseTwo
+        Of the dual-phase method, of the same with exemplars that herding selects, of the joint model with dual-phase's
+        second phase at a rate of its own, and of the joint model fine-tuned on a bank of every class (K = C).
     crt, lws : Recipe
     tau, adjust : float
         Of tau-normalisation and of post-hoc logit adjustment.
@@ -45,6 +45,7 @@ class Column:
     recipe: Recipe
     phase_two: PhaseTwo
     herded: PhaseTwo
+    same: PhaseTwo
     control: PhaseTwo
     crt: Recipe
     lws: Recipe
@@ -62,6 +63,7 @@ class Column:
             recipe=replace(self.recipe, epochs=4),
             phase_two=_short(self.phase_two),
             herded=_short(self.herded),
+            same=_short(self.same),
             control=_short(self.control),
             crt=replace(self.crt, epochs=1),
             lws=replace(self.lws, epochs=1),
@@ -73,9 +75,10 @@ def _short(how: PhaseTwo) -> PhaseTwo:
 
 
 CHOSEN = {
-    "phase_two": 0.1,
-    "herded": 0.03,
-    "control": 0.01,
+    "phase_two": (0.1, True),
+    "herded": (0.03, True),
+    "same": (0.1, True),
+    "control": (0.01, True),
     "crt": 0.05,
     "lws": 0.01,
     "tau": 0.75,
@@ -106,7 +109,8 @@ def cifar(epochs: int) -> Column:
     crt = Recipe(epochs=10, batch=128, weight_decay=2e-4, schedule="cosine", per_epoch=True)
 
     def phase(name: str) -> PhaseTwo:
-        return PhaseTwo(recipe=replace(second, lr=CHOSEN[name]), length=2 * epochs * 128, balanced=True)
+        lr, balanced = CHOSEN[name]
+        return PhaseTwo(recipe=replace(second, lr=lr), length=2 * epochs * 128, balanced=balanced)
 
     return Column(
         stands_for="cifar100_lt",
@@ -115,6 +119,7 @@ def cifar(epochs: int) -> Column:
         recipe=recipe,
         phase_two=phase("phase_two"),
         herded=replace(phase("herded"), rule="herding"),
+        same=phase("same"),
         control=phase("control"),
         crt=replace(crt, lr=CHOSEN["crt"]),
         lws=replace(crt, lr=CHOSEN["lws"], epochs=5),
@@ -143,6 +148,7 @@ def small(stands_for: str, *, epochs: int = 28, steps: int = 100, bank: int = 10
         recipe=recipe,
         phase_two=phase(0.3, True),
         herded=replace(phase(0.3, True), rule="herding"),
+        same=phase(0.1, True),
         control=phase(0.1, False),
         crt=crt,
         lws=crt,

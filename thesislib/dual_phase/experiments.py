@@ -17,8 +17,8 @@ from thesislib.datasets.longtail import TAILS
 from thesislib.dual_phase.gradient_distortion import MEASURES as ANGLES
 from thesislib.dual_phase.live import bank_points, graph_rows
 from thesislib.dual_phase.pool import by_shot, case, found
-from thesislib.dual_phase.runs import images_of
 from thesislib.dual_phase.settings import PARTS, RATIOS, SWITCHES, Settings, grids
+from thesislib.longtail.images import images_of
 
 
 def fig_4_1(settings: Settings) -> pd.DataFrame:

@@ -15,8 +15,9 @@ from torch import Tensor
 from thesislib.dual_phase.exemplar_bank import Bank
 from thesislib.dual_phase.memory_retentive import coefficients
 from thesislib.dual_phase.method import PhaseTwo, select_bank
-from thesislib.dual_phase.runs import Finish, Training, finished, head_of, images_of, network
+from thesislib.dual_phase.runs import Finish, Training, finished, head_of, network
 from thesislib.dual_phase.settings import NODES, ROUNDS_SHOWN
+from thesislib.longtail.images import images_of
 from thesislib.training import predict
 
 

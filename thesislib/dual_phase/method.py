@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,7 +138,7 @@ def phase_one(
             f"the model has {last.out_features} logits; expected {len(head)}, one for each head class"
         )
     sampler = None if length is None else passes_sampler(len(labels), length)
-    facts = {"head": [int(k) for k in head], "length": length} | options.pop("facts", {})
+    facts = _joined({"head": [int(k) for k in head], "length": length}, options.pop("facts", None))
     return fit(model, (images, labels), recipe, sampler=sampler, facts=facts, **options)
 
 
@@ -178,6 +178,13 @@ def _checked_head(labels: Tensor, head: Sequence[int]) -> list[int]:
     if absent := [k for k in classes if k not in present]:
         raise ValueError(f"class {absent[0]} is head and has no image")
     return classes
+
+
+def _joined(ours: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a checkpoint must have in common with its beginning: a phase's own facts and the caller's."""
+    if taken := sorted(ours.keys() & (given or {}).keys()):
+        raise ValueError(f"facts name {', '.join(taken)}, which the phase records itself; take other names")
+    return {**ours, **(given or {})}
 
 
 def complete(model: nn.Sequential, head: Sequence[int], classes: int, seed: int) -> nn.Sequential:
@@ -390,7 +397,7 @@ def phase_two(
     if how.balanced:
         sampler = class_aware_sampler(data[1], how.length)
     facts = {name: value for name, value in vars(how).items() if name != "recipe"}
-    facts |= {"head": head} | options.pop("facts", {})
+    facts = _joined(facts | {"head": head}, options.pop("facts", None))
     fit(learner, data, how.recipe, loss=loss, sampler=sampler, seed=seed, precision=precision, facts=facts,
         **{"device": device} | options)  # fmt: skip
     return start

@@ -15,9 +15,10 @@ import pandas as pd
 from thesislib.datasets.longtail import TAILS
 from thesislib.dual_phase.columns import Column
 from thesislib.dual_phase.method import PhaseTwo
-from thesislib.dual_phase.runs import LOSSES, Finish, Training, images_of, measured
+from thesislib.dual_phase.runs import LOSSES, Finish, Training, measured
 from thesislib.dual_phase.settings import RATIOS, Settings
 from thesislib.longtail import shot_groups
+from thesislib.longtail.images import images_of
 from thesislib.recipe import Recipe
 
 MEASURES = ["accuracy", "made on"]
@@ -80,12 +81,13 @@ def case(
     )
     head = replace(joint, more_than=TAILS[dataset].many if more_than is None else more_than, angles=0)
     second = replace(column.control if more_than == 0 else column.phase_two, **changes)
-    training, finish = _of(method, column, joint, head, second)
+    same = replace(column.same, **changes)
+    training, finish = _of(method, column, joint, head, second, same)
     return training, _with(finish, candidate) if candidate else finish
 
 
 def _of(
-    method: str, column: Column, joint: Training, head: Training, second: PhaseTwo
+    method: str, column: Column, joint: Training, head: Training, second: PhaseTwo, same: PhaseTwo
 ) -> tuple[Training, Finish]:
     match method:
         case "CE":
@@ -113,7 +115,7 @@ def _of(
         case "Joint, then phase II":
             return joint, Finish(kind="Phase II", phase_two=column.control)
         case "Joint, same phase II":
-            return joint, Finish(kind="Phase II", phase_two=second, more_than=head.more_than)
+            return joint, Finish(kind="Phase II", phase_two=same, more_than=head.more_than)
         case "Dual-phase, herding":
             return head, Finish(kind="Phase II", phase_two=column.herded)
         case "Dual-phase":

@@ -10,7 +10,6 @@ Thesis, section 4.5.1.
 
 from __future__ import annotations
 
-import functools
 import platform
 from dataclasses import dataclass, field
 
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from thesislib.datasets.longtail import TAILS, load_longtail
+from thesislib.datasets.longtail import TAILS
 from thesislib.dual_phase.gradient_distortion import GradientAngles, backbone_parameters
 from thesislib.dual_phase.method import PhaseTwo, head_images, phase_one, phase_two
 from thesislib.longtail import (
@@ -40,6 +39,7 @@ from thesislib.longtail import (
     ncm,
     tau_norm,
 )
+from thesislib.longtail.images import images_of
 from thesislib.memo import memoised
 from thesislib.models.residual import cifar_resnet
 from thesislib.recipe import Recipe
@@ -112,20 +112,6 @@ class Finish:
     tau: float = 1.0
     phase_two: PhaseTwo | None = field(default=None)
     more_than: float | None = None
-
-
-@functools.lru_cache(maxsize=3)
-def images_of(dataset: str, ratio: float | None) -> dict[str, Tensor]:
-    """``train`` and ``test`` images (uint8, channels first), their labels, and ``counts`` of the training classes."""
-    data = load_longtail(dataset, ratio)
-    labels = torch.from_numpy(data.train_labels)
-    return {
-        "train": torch.from_numpy(np.ascontiguousarray(np.moveaxis(data.train_images, -1, 1))),
-        "train_labels": labels,
-        "test": torch.from_numpy(np.ascontiguousarray(np.moveaxis(data.test_images, -1, 1))),
-        "test_labels": torch.from_numpy(data.test_labels),
-        "counts": torch.bincount(labels),
-    }
 
 
 def head_of(training: Training) -> np.ndarray:

@@ -38,8 +38,8 @@ METHODS = (
 )
 """Rows of the comparisons. "CE, longer" has as many iterations as both phases. Two controls know no phase I on head
 classes alone: "Joint, then phase II" is the joint model with a bank of every class (K = C) and settings of its own,
-"Joint, same phase II" the joint model with what dual-phase's second phase has: a bank of head classes, all images of
-the tail, its settings. "Dual-phase, herding" selects the bank by herding, with settings of its own."""
+"Joint, same phase II" the joint model with what dual-phase's second phase has, a bank of head classes and all images of
+the tail, at a rate of its own. "Dual-phase, herding" selects the bank by herding, with settings of its own."""
 SHOTS = ("Many", "Medium", "Few", "All")
 HEAD_ROWS = (
     "Model-all",
@@ -256,6 +256,7 @@ SEARCH: dict[str, tuple[str, ...]] = {
     "Dual-phase": _RATES,
     "Dual-phase, herding": _RATES,
     "Joint, then phase II": _RATES,
+    "Joint, same phase II": _RATES,
     "cRT": _STAGES,
     "LWS": _STAGES,
     "tau-norm": _TAUS,

@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 
 from thesislib.datasets.longtail import TAILS
-from thesislib.dual_phase.runs import Finish, Training, images_of
+from thesislib.dual_phase.runs import Finish, Training
+from thesislib.longtail.images import images_of
 
 
 @functools.cache
