@@ -11,6 +11,7 @@ the side of its images, ``labels`` are classes of images.
 
 from __future__ import annotations
 
+import functools
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from thesislib.datasets.longtail import load_longtail
 from thesislib.heterotopic.ensemble import HeterotopicEnsemble, cut
 from thesislib.heterotopic.filters import LastStage, make_filter
 from thesislib.heterotopic.joint import fit_joint
@@ -33,7 +35,6 @@ from thesislib.longtail import (
     log_prior,
     reliability,
 )
-from thesislib.longtail.images import images_of
 from thesislib.memo import memoised
 from thesislib.models.residual import cifar_resnet
 from thesislib.recipe import Recipe
@@ -106,6 +107,20 @@ class Training:
     seed: int
     device: str = "cpu"
     precision: str = "float32"
+
+
+@functools.lru_cache(maxsize=3)
+def images_of(dataset: str, ratio: float | None) -> dict[str, Tensor]:
+    """``train`` and ``test`` images (uint8, channels first), their labels, and ``counts`` of the training classes."""
+    data = load_longtail(dataset, ratio)
+    labels = torch.from_numpy(data.train_labels)
+    return {
+        "train": torch.from_numpy(np.ascontiguousarray(np.moveaxis(data.train_images, -1, 1))),
+        "train_labels": labels,
+        "test": torch.from_numpy(np.ascontiguousarray(np.moveaxis(data.test_images, -1, 1))),
+        "test_labels": torch.from_numpy(data.test_labels),
+        "counts": torch.bincount(labels),
+    }
 
 
 def fresh(dataset: str, training: Training) -> nn.Sequential:
