@@ -83,8 +83,8 @@ _TINY_OPTIONS = (
     *_TANH,
     *((method, "", name, value) for method in _META for name, value in (("q", 500), ("m", 3), ("sides", 2))),
     *((method, UNTARGETED, "max_steps", 100) for method in _META),
-    # The default grid of 16: one of 8, 32 or 64 ends farther away. Bandits' default grid, too, fooled more images of
-    # the search than finer ones.
+    # The default grid of 16: one of 8, 32 or 64 ends farther away or fools fewer. Bandits' default grid, too, fooled
+    # more images of the search than finer ones.
     ("AutoZOOM", "", "codec", "bilinear"),
     ("AutoZOOM", "", "lr", 0.0015),
 )
