@@ -1,9 +1,12 @@
-"""A chapter's experiments on several cores: data sets side by side, before the notebook asks for them."""
+"""A chapter's experiments in several processes, data sets and methods side by side, before anybody asks for them."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from thesislib.companion import executors, house, making, records, runs, shards
@@ -14,44 +17,70 @@ Task = tuple[str, str, dict[str, Any], str]
 """Chapter, profile, parameters, artefact."""
 
 
-def compute(chapter: Chapter, settings: ChapterSettings, workers: int) -> None:
-    """Let the cache have what a run will ask for, so that its notebook reads.
+def compute(
+    chapter: Chapter, settings: ChapterSettings, workers: int, ids: Iterable[str] | None = None
+) -> None:
+    """Let the cache have what a run will ask for, so that the run reads.
 
-    An error here says nothing: the notebook meets it again, in the cell where it belongs.
+    An error here says nothing: the run meets it again, in the cell or experiment where it belongs.
 
     Parameters
     ----------
     workers
         Processes, each with one thread.
+    ids
+        Artefacts; None: the chapter's.
     """
     from tqdm import tqdm
 
-    items = tasks(chapter, settings)
+    items = tasks(chapter, settings, ids)
     width = min(workers, len(items))
-    with tqdm(total=len(items), desc=f"{chapter.name}, {width} cores", leave=False) as bar:
+    with tqdm(total=len(items), desc=f"{chapter.name}, {width} processes", leave=False) as bar:
         for _ in executors.outcomes(_make, items, executors.processes, width, lambda: None):
             bar.update()
 
 
-def tasks(chapter: Chapter, settings: ChapterSettings) -> list[Task]:
-    """One for each artefact and data set; one for an artefact whose rows are not those of its sets alone.
+def tasks(chapter: Chapter, settings: ChapterSettings, ids: Iterable[str] | None = None) -> list[Task]:
+    """One for each artefact, and for each value of those lists among the settings by which its rows can be told apart.
 
     Data sets take turns, since what they share is little: those who want the same result wait for each other.
     """
     mine = runs.changes(chapter, settings)
+    lists = [f.name for f in dataclasses.fields(settings) if isinstance(getattr(settings, f.name), tuple)]
     found: list[Task] = []
     for artefact in chapter.artefacts:
-        whole, parts = _cells(chapter, settings, artefact.id), {}
-        for name in settings.dataset:
-            with contextlib.suppress(CompanionError):  # of a set that cannot stand alone
-                alone = runs.settle(chapter, settings.profile, mine | {"dataset": (name,)}, every=True)
-                if (cells := _cells(chapter, alone, artefact.id)) <= whole:
-                    parts[name] = cells
-        # Each row is of one part; rows that name no data set are of all of them, or of none.
-        split = sum(map(len, parts.values())) == len(whole) == len(set().union(*parts.values()))
-        for values in [mine | {"dataset": (name,)} for name in parts if parts[name]] if split else [mine]:
-            found.append((chapter.name, settings.profile, values, artefact.id))
+        if ids is not None and artefact.id not in ids:
+            continue
+        told, parts = (), [{}]
+        for name in sorted(lists, key="dataset".__eq__, reverse=True):
+            if len(finer := _parts(chapter, settings, artefact.id, (name, *told))) > len(parts):
+                told, parts = (name, *told), finer
+        found += [(chapter.name, settings.profile, mine | values, artefact.id) for values in parts]
     return found
+
+
+def _parts(
+    chapter: Chapter, settings: ChapterSettings, identity: str, fields: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Settings whose rows together are an artefact's, each row in one of them; none if there are no such.
+
+    Rows that name none of the fields' values are of all of them.
+    """
+    whole, mine = _cells(chapter, settings, identity), runs.changes(chapter, settings)
+    parts: list[dict[str, Any]] = []
+    left = set(whole)
+    for chosen in itertools.product(*(getattr(settings, name) for name in fields)):
+        values = {name: (value,) for name, value in zip(fields, chosen, strict=True)}
+        with contextlib.suppress(CompanionError):  # of a set that cannot stand alone
+            alone = runs.settle(chapter, settings.profile, mine | values, every=True)
+            cells = _cells(chapter, alone, identity)
+            if not cells <= whole:
+                continue
+            if not cells <= left:
+                return []
+            left -= cells
+            parts += [values] if cells else []
+    return [] if left else parts
 
 
 def _cells(chapter: Chapter, settings: ChapterSettings, identity: str) -> set[tuple[str, ...]]:

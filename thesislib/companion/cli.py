@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         metavar="N",
         default=1,
-        help="processes that compute data sets side by side before the notebook reads them (default: 1)",
+        help="processes that compute data sets and methods side by side before the run reads them (default: 1)",
     )
     sub.add_argument("--only", metavar="ID[,ID...]",
                      help="make these artefacts alone, into runs/<hash>, straight from their experiments and "
@@ -212,8 +212,8 @@ def _run(a: argparse.Namespace) -> None:
     values = {name: _value(text) for name, text in a.values}
     if a.threads is not None and (a.only is None or a.threads < 1):
         raise CompanionError("--threads goes with --only, and is at least 1")
-    if a.workers < 1 or (a.workers > 1 and a.only is not None):
-        raise CompanionError("--workers is at least 1, and 1 with --only")
+    if a.workers < 1:
+        raise CompanionError("--workers is at least 1")
     if a.only is not None:
         from thesislib.companion import shards
 
@@ -221,7 +221,9 @@ def _run(a: argparse.Namespace) -> None:
         if not ids:
             raise CompanionError("--only names no artefact")
         shards.limit_threads(threads)
-        folder, executed = shards.run(chapter, a.profile, values, ids, force=a.force, threads=threads)
+        folder, executed = shards.run(
+            chapter, a.profile, values, ids, force=a.force, threads=threads, workers=a.workers
+        )
     else:
         from thesislib.companion import runner
 

@@ -39,6 +39,7 @@ def run(
     *,
     force: bool = False,
     threads: int = 1,
+    workers: int = 1,
 ) -> tuple[Path, bool]:
     """Make some artefacts of a chapter, unless a finished run of the same is up to date.
 
@@ -50,6 +51,9 @@ def run(
         Artefacts.
     threads
         What :func:`limit_threads` was told; for the record.
+    workers
+        With several, that many processes first compute what is read here, see
+        :func:`thesislib.companion.ahead.compute`.
 
     Returns
     -------
@@ -72,6 +76,10 @@ def run(
     target = runs.folder(chapter, settings, book=False, only=ids)
     if not force and _up_to_date(chapter, settings, ids, target):
         return target, False
+    if workers > 1:
+        from thesislib.companion import ahead  # which needs this module
+
+        ahead.compute(chapter, settings, workers, ids)
     with runner.fresh(target) as part:
         make(chapter, settings, ids, part / "records", threads=threads)
     return target, True
