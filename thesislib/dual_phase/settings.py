@@ -1,7 +1,7 @@
 """Settings of chapter 4 and its three profiles (thesis, section 4.5.1).
 
 Below, ``dataset`` or ``name`` is one of a run's data sets, ``epochs`` a schedule's length (None: the equal one),
-``count`` how many points are wanted, ``settings`` those of the run.
+``count`` how many points are wanted, ``method`` a key of :data:`SEARCH`, ``settings`` those of the run.
 """
 
 from __future__ import annotations
