@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from thesislib import sources
 from thesislib.companion import records
 from thesislib.dual_phase import experiments, live, pool
 from thesislib.dual_phase.columns import STAND_INS, cifar
@@ -88,6 +89,16 @@ def test_methods_differ_in_what_they_say_and_in_nothing_else():
     assert at_our_rate == ours and same.more_than == dual[0].more_than
     herded = cases["Dual-phase, herding"][1].phase_two
     assert replace(herded, rule=ours.rule, recipe=ours.recipe, balanced=ours.balanced) == ours != herded
+
+
+def test_the_settings_on_cifar_are_the_best_of_the_recorded_search():
+    settings = resolve("paper")
+    file = sources.PACKAGE.parent / "data" / "recorded" / "cifar100_lt-paper" / "extra-4.A.csv"
+    found = pd.read_csv(file).sort_values("accuracy").groupby("method").last()["candidate"]
+    assert set(found.index) == set(SEARCH)
+    for method, best in found.items():
+        chosen = pool.case(settings, "cifar100_lt", method, 1)
+        assert chosen == pool.case(settings, "cifar100_lt", method, 1, candidate=best), method
 
 
 def test_longer_training_has_the_iterations_of_both_phases():

@@ -64,7 +64,7 @@ def _parts(
 ) -> list[dict[str, Any]]:
     """Settings whose rows together are an artefact's, each row in one of them; none if there are no such.
 
-    Rows that name none of the fields' values are of all of them.
+    A field that an artefact does not depend on gives the same rows again and again, which tells nothing apart.
     """
     whole, mine = _cells(chapter, settings, identity), runs.changes(chapter, settings)
     parts: list[dict[str, Any]] = []
@@ -89,7 +89,7 @@ def _cells(chapter: Chapter, settings: ChapterSettings, identity: str) -> set[tu
 
 
 def _make(task: Task) -> None:
-    """Make one artefact of one data set, for the cache; nothing is said and nothing shown."""
+    """Make an artefact, or part of one, for the cache; nothing is said and nothing shown."""
     name, profile, values, identity = task
     os.environ["TQDM_DISABLE"] = "1"
     shards.limit_threads(1)
