@@ -312,8 +312,10 @@ def typed(value: Any) -> str:
 
 def _data_line(record: Record) -> str:
     names = ", ".join(record.dataset) or "made by the notebook"
-    seeds = f"{len(record.seeds)} seed{'s' if len(record.seeds) != 1 else ''}"
-    return f"*Data: {names} ({STATE_WORDS[record.state()]}); profile {record.profile}, {seeds}.*"
+    seeds = f", {len(record.seeds)} seed{'s' if len(record.seeds) != 1 else ''}"
+    if "seed" not in record.keys:  # its rows are of one seed at most, however many the run has
+        seeds = ""
+    return f"*Data: {names} ({STATE_WORDS[record.state()]}); profile {record.profile}{seeds}.*"
 
 
 def _sourced(rows: pd.DataFrame) -> str:
