@@ -18,7 +18,7 @@ from thesislib.heterotopic import (
 )
 from thesislib.heterotopic.columns import STAND_INS, THESIS
 from thesislib.heterotopic.pool import case, found
-from thesislib.heterotopic.runs import Training, ensemble, fresh, images_of, in_turn, network, trained
+from thesislib.heterotopic.runs import Training, ensemble, fresh, in_turn, network, trained
 from thesislib.heterotopic.settings import (
     BASE,
     BEFORE,
@@ -37,6 +37,7 @@ from thesislib.heterotopic.settings import (
     grids,
     resolve,
 )
+from thesislib.longtail.images import images_of
 from thesislib.settings import SettingsError
 
 SMOKE = resolve("smoke")

@@ -19,7 +19,7 @@ from thesislib.heterotopic.live import filter_rows, framework_rows
 from thesislib.heterotopic.observation import observed
 from thesislib.heterotopic.pool import by_shot, case, found, information
 from thesislib.heterotopic.projection import separation, t_sne
-from thesislib.heterotopic.runs import ensemble, features, fresh, images_of, in_turn
+from thesislib.heterotopic.runs import ensemble, features, fresh, in_turn
 from thesislib.heterotopic.settings import (
     BASE,
     BEFORE,
@@ -36,6 +36,7 @@ from thesislib.heterotopic.settings import (
     grids,
 )
 from thesislib.heterotopic.timing import epoch_seconds
+from thesislib.longtail.images import images_of
 
 
 def fig_5_1(settings: Settings) -> pd.DataFrame:

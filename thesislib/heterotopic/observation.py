@@ -15,7 +15,8 @@ from tqdm.auto import tqdm
 
 from thesislib.heterotopic.attention import overlap, sensitivity
 from thesislib.heterotopic.inversion import invert
-from thesislib.heterotopic.runs import Training, ensemble, fresh, images_of, in_turn, network, pretrained
+from thesislib.heterotopic.runs import Training, ensemble, fresh, in_turn, network, pretrained
+from thesislib.longtail.images import images_of
 from thesislib.memo import memoised
 
 FEATURES = ("classifier, pooled", "self-supervision, pooled", "self-supervision, after the MLP")

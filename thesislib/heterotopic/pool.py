@@ -16,7 +16,7 @@ import numpy as np
 
 from thesislib.datasets.longtail import TAILS
 from thesislib.heterotopic.columns import THRESHOLDS
-from thesislib.heterotopic.runs import SelfSupervision, Training, images_of, measured
+from thesislib.heterotopic.runs import SelfSupervision, Training, measured
 from thesislib.heterotopic.settings import (
     BASE,
     BEFORE,
@@ -27,6 +27,7 @@ from thesislib.heterotopic.settings import (
     Settings,
 )
 from thesislib.longtail import SHOTS, balanced_accuracy, shot_groups
+from thesislib.longtail.images import images_of
 from thesislib.recipe import Recipe
 
 PLAIN = (BASE, "cRT", "Balanced softmax")

@@ -11,7 +11,6 @@ the side of its images, ``labels`` are classes of images.
 
 from __future__ import annotations
 
-import functools
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from thesislib.datasets.longtail import load_longtail
 from thesislib.heterotopic.ensemble import HeterotopicEnsemble, cut
 from thesislib.heterotopic.filters import LastStage, make_filter
 from thesislib.heterotopic.joint import fit_joint
@@ -35,6 +33,7 @@ from thesislib.longtail import (
     log_prior,
     reliability,
 )
+from thesislib.longtail.images import images_of
 from thesislib.memo import memoised
 from thesislib.models.residual import cifar_resnet
 from thesislib.recipe import Recipe
@@ -107,20 +106,6 @@ class Training:
     seed: int
     device: str = "cpu"
     precision: str = "float32"
-
-
-@functools.lru_cache(maxsize=3)
-def images_of(dataset: str, ratio: float | None) -> dict[str, Tensor]:
-    """``train`` and ``test`` images (uint8, channels first), their labels, and ``counts`` of the training classes."""
-    data = load_longtail(dataset, ratio)
-    labels = torch.from_numpy(data.train_labels)
-    return {
-        "train": torch.from_numpy(np.ascontiguousarray(np.moveaxis(data.train_images, -1, 1))),
-        "train_labels": labels,
-        "test": torch.from_numpy(np.ascontiguousarray(np.moveaxis(data.test_images, -1, 1))),
-        "test_labels": torch.from_numpy(data.test_labels),
-        "counts": torch.bincount(labels),
-    }
 
 
 def fresh(dataset: str, training: Training) -> nn.Sequential:
@@ -219,7 +204,8 @@ def measured(dataset: str, training: Training, finish: Recipe | None = None) -> 
     -------
     dict
         ``by class``: accuracy of each class, list. ``ECE``: by number of bins. ``reliability``: mean confidence, gap
-        and share of 15 bins. ``history``, ``step``: of :func:`trained`. ``made on``: device and library.
+        and share of 15 bins. ``history``, ``step``: of :func:`trained`. ``made on``: device,
+        precision and library.
     """
     data, made = images_of(dataset, training.ratio), trained(dataset, training)
     model = network(dataset, training).to(training.device)
@@ -233,7 +219,7 @@ def measured(dataset: str, training: Training, finish: Recipe | None = None) -> 
         "reliability": [values.tolist() for values in reliability(logits, labels)],
         "history": made["history"],
         "step": made["step"],
-        "made on": _machine(training.device),
+        "made on": _machine(training),
     }
 
 
@@ -298,6 +284,6 @@ def _on_cpu(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.cpu() for name, value in model.state_dict().items()}
 
 
-def _machine(device: str) -> str:
-    name = torch.cuda.get_device_name(0) if device == "cuda" else platform.machine()
-    return f"{name}, torch {torch.__version__}"
+def _machine(training: Training) -> str:
+    name = torch.cuda.get_device_name(0) if training.device == "cuda" else platform.machine()
+    return f"{name}, {training.precision}, torch {torch.__version__}"

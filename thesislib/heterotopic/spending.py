@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 
-from thesislib.heterotopic.runs import Training, images_of
+from thesislib.heterotopic.runs import Training
+from thesislib.longtail.images import images_of
 from thesislib.recipe import Recipe
 
 

@@ -11,8 +11,9 @@ from dataclasses import replace
 from torch import Tensor
 
 from thesislib.heterotopic.joint import fit_joint
-from thesislib.heterotopic.runs import Training, ensemble, fresh, images_of
+from thesislib.heterotopic.runs import Training, ensemble, fresh
 from thesislib.longtail import CropFlip
+from thesislib.longtail.images import images_of
 from thesislib.memo import memoised
 from thesislib.training import fit
 
