@@ -226,7 +226,7 @@ def test_no_group_of_classes_is_empty(dataset, monkeypatch):
 
 @pytest.mark.parametrize(
     ("bound", "loss", "nats"),
-    # Of a target that is normal with variance e^-2 round its mean: log(1/v)/2 = 1 nat a dimension.
+    # Of a target of variance 1, and e^-2 round the decoder's mean: log(1/v)/2 = 1 nat a dimension.
     [("variational Gaussian", 0.5 - 1.0, 16.0), ("CLUB", 1.0, 16.0), (None, 7.0, 0.0)],
 )
 def test_information_is_of_the_whole_feature(bound, loss, nats):
@@ -235,7 +235,9 @@ def test_information_is_of_the_whole_feature(bound, loss, nats):
     training = dataclasses.replace(
         training, attached=dataclasses.replace(training.attached, bound=bound, dim=16)
     )
-    assert pool.information("digits_lt", training, {"mi_loss": [9.0, loss]}) == pytest.approx(nats)
+    assert pool.information(
+        "digits_lt", training, {"mi_loss": [9.0, loss], "mi_constant": [9.0, 0.5]}
+    ) == pytest.approx(nats)
 
 
 def test_telling_one_of_a_batch_for_sure_is_the_logarithm_of_its_size():

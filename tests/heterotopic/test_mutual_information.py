@@ -6,7 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from thesislib.heterotopic.mutual_information import BOUNDS, CLUB, InfoNCE, VariationalGaussian, make_bound
+from thesislib.heterotopic.mutual_information import (
+    BOUNDS,
+    CLUB,
+    InfoNCE,
+    VariationalGaussian,
+    constant_loss,
+    make_bound,
+)
 
 DIM = 4
 
@@ -39,6 +46,41 @@ def test_the_gaussian_bound_finds_the_information_of_gaussians(rho):
     found = 0.5 - bound(*pairs(20_000, rho, 10_000)).item()
     assert found == pytest.approx(truth(rho), abs=0.02 + 0.1 * truth(rho))
     assert found <= truth(rho) + 0.02  # a lower bound, to the error of 20,000 pairs
+
+
+def test_against_a_constant_decoder_a_feature_that_knows_nothing_has_no_information():
+    """1/2 - loss would say that it has: off-centre, of few dimensions, of unequal variance."""
+    torch.manual_seed(0)
+    basis, scale = torch.randn(3, DIM), torch.tensor([1.0, 0.2, 0.1])
+
+    def draw(n, share, seed):
+        g, noise = torch.randn(2, n, 3, generator=torch.Generator().manual_seed(seed))
+        code = share * g + math.sqrt(1 - share**2) * noise
+        return g, F.normalize((code * scale) @ basis + 0.5, dim=1)
+
+    found = []
+    for share in (0.0, 0.7):
+        bound = VariationalGaussian(3, DIM)
+        optimiser = torch.optim.Adam(bound.parameters(), 1e-2)
+        for step in range(400):
+            optimiser.zero_grad()
+            bound(*draw(256, share, step)).backward()
+            optimiser.step()
+        g, z = draw(20_000, share, 10_000)
+        loss = bound(g, z).item()
+        found.append((0.5 - loss, constant_loss(z).item() - loss))
+    (naive, none), (_, some) = found
+    assert naive > 0.3 and abs(none) < 0.02 and some > 0.1
+
+
+def test_no_constant_decoder_loses_less():
+    z = F.normalize(torch.randn(500, DIM) * torch.tensor([1.0, 2.0, 0.5, 0.1]) + 1, dim=1)
+    t = z * math.sqrt(DIM)
+    best = constant_loss(z).item()
+    for mean in (t.mean(0), t.mean(0) + 0.05):
+        for variance in (t.var(0), 1.2 * t.var(0), 0.8 * t.var(0), torch.ones(DIM)):
+            loss = ((t - mean).square() / variance + variance.log()).mean().item() / 2
+            assert loss >= best - 2e-3
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.7])

@@ -195,6 +195,8 @@ def test_cosine_classifier_sees_directions_only():
     layer, x = CosineClassifier(5, 3, scale=2.0), torch.randn(4, 5)
     torch.testing.assert_close(layer(x), layer(10 * x))
     assert layer(x).abs().max() <= 2.0 + 1e-6
+    # LDAM's released layer starts from rows of length 1: by how much a step turns them goes with it.
+    torch.testing.assert_close(layer.weight.detach().norm(dim=1), torch.ones(3))
 
 
 def test_groups_are_strict_and_whole():

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thesislib.heterotopic.mutual_information import make_bound
+from thesislib.heterotopic.mutual_information import constant_loss, make_bound
 from thesislib.heterotopic.self_supervision import Branch, dimensions, method_named, spread
 
 
@@ -30,6 +30,7 @@ class Terms(NamedTuple):
     ssl: Tensor
     mi: Tensor
     spread: Tensor
+    mi_constant: Tensor
     dimensions: Tensor
 
 
@@ -149,7 +150,7 @@ class HeterotopicEnsemble(nn.Module):
         u = self.branch.project(maps)
         ssl = self.method(u, self.branch, key if self.method.two_views else query)
         mi = u.new_zeros(()) if self.bound is None else self.bound(g, F.normalize(u, dim=1))
-        return self.classifier(g), Terms(ssl, mi, spread(u), dimensions(u))
+        return self.classifier(g), Terms(ssl, mi, spread(u), constant_loss(u), dimensions(u))
 
     def weighted(self, terms: Terms) -> Tensor:
         """``lambda * (L_ssl + eta * L_mi)``."""

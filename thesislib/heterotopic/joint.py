@@ -107,8 +107,9 @@ def fit_joint(
     Returns
     -------
     DataFrame
-        One row an epoch, as ``fit`` gives it, with the means of ``ssl_loss``, ``mi_loss``, ``spread`` and
-        ``dimensions`` (:func:`~thesislib.heterotopic.self_supervision.spread` and
+        One row an epoch, as ``fit`` gives it, with the means of ``ssl_loss``, ``mi_loss``, ``spread``,
+        ``mi_constant`` and ``dimensions`` (:func:`~thesislib.heterotopic.self_supervision.spread`,
+        :func:`~thesislib.heterotopic.mutual_information.constant_loss` and
         :func:`~thesislib.heterotopic.self_supervision.dimensions` of the specific feature).
 
     Raises
@@ -139,7 +140,7 @@ def fit_joint(
     if queue is not None and len(queue.keys) >= n:
         held = len(queue.keys)
         raise ValueError(
-            f"a queue of {held} keys with {n} images; an image would meet its own keys, give less than {n}"
+            f"a queue of {held} keys with {n} images; every image would meet its own old key, give less than {n}"
         )
     rank, size = _process()
     least = _least(n, recipe.batch, size, sampled=options.get("sampler") is not None)
@@ -155,7 +156,7 @@ def fit_joint(
     def joint_loss(logits: Tensor, labels: Tensor, epoch: int) -> Tensor:
         terms, model.terms = model.terms, None
         if rank == 0:  # the others have no `watch` that would take them
-            sums.append(torch.stack(terms[:3]).detach())
+            sums.append(torch.stack(terms[:4]).detach())
             widths.append(terms.dimensions)
         added = model.weighted(terms)
         if not supervised:
@@ -165,7 +166,7 @@ def fit_joint(
 
     def watch(_: nn.Module, row: dict[str, float]) -> dict[str, float]:
         means = torch.stack(sums).double().mean(0).tolist()
-        found = dict(zip(("ssl_loss", "mi_loss", "spread"), means, strict=True))
+        found = dict(zip(("ssl_loss", "mi_loss", "spread", "mi_constant"), means, strict=True))
         found["dimensions"] = torch.stack(widths).mean().item()
         sums.clear()
         widths.clear()

@@ -22,8 +22,9 @@ class VariationalGaussian(nn.Module):
 
     ``I(g; z) = H(z) + E log p(z|g) >= H(z) + E log q(z|g)``, and H(z) is not the classifier's affair. So the loss
     is the mean over images and dimensions of ``((mu(g) - t)^2 / v + log v) / 2``. The target t is z times
-    sqrt(dim), about unit variance in each dimension; for such a Gaussian z, ``1/2 - loss`` bounds the information
-    a dimension, in nats (Ahn et al., CVPR 2019, eq. 5).
+    sqrt(dim) (Ahn et al., CVPR 2019, eq. 5). Of independent Gaussian dimensions of variance 1, ``1/2 - loss`` bounds
+    the information a dimension, in nats. A trained feature's are neither independent nor of variance 1: what the
+    loss is to be compared with there is :func:`constant_loss`.
 
     Parameters
     ----------
@@ -41,6 +42,26 @@ class VariationalGaussian(nn.Module):
         variance = F.softplus(self.rho + math.log(math.e - 1)) + 1e-5
         error = self.mean(g) - z.detach() * math.sqrt(z.shape[1])
         return (error.square() / variance + variance.log()).mean() / 2
+
+
+def constant_loss(z: Tensor) -> Tensor:
+    """The loss of :class:`VariationalGaussian` with the best decoder that knows nothing of g.
+
+    What the bound's own decoder loses less than this it has from g, a dimension and in nats. Dimensions are counted
+    one by one, so what two of them share counts twice.
+
+    Parameters
+    ----------
+    z : Tensor, shape (n, dim)
+        Specific features, of any length; at least two.
+
+    Returns
+    -------
+    Tensor
+        A scalar, without gradient.
+    """
+    target = F.normalize(z.detach().float(), dim=1) * math.sqrt(z.shape[1])
+    return (1 + (target.var(0) + 1e-5).log()).mean() / 2
 
 
 class InfoNCE(nn.Module):

@@ -106,8 +106,9 @@ def by_shot(dataset: str, by_class: list[float]) -> dict[str, float]:
 def information(dataset: str, training: Training, history: dict[str, list[float]]) -> float:
     """What the constraint's bound says of the information that generic and specific feature share, in nats.
 
-    Of the whole feature, in the last epoch. Below 0 a lower bound says nothing; CLUB, an upper bound, does so while
-    its decoder does not fit. 0, which is known without measuring, where there is no constraint.
+    Of the whole feature, in the last epoch. The Gaussian bound says how much better its decoder is than the best one
+    that ignores the generic feature, dimension by dimension; InfoNCE is a lower bound, CLUB an upper one once its
+    decoder fits. At or below 0 the first two say nothing. 0 where there is no constraint and nothing is measured.
 
     Parameters
     ----------
@@ -123,4 +124,4 @@ def information(dataset: str, training: Training, history: dict[str, list[float]
     if attached.bound == "InfoNCE":
         n = len(images_of(dataset, training.ratio)["train_labels"])
         return math.log(n / math.ceil(n / training.recipe.batch)) - loss
-    return attached.dim * (loss if attached.bound == "CLUB" else 0.5 - loss)
+    return attached.dim * (loss if attached.bound == "CLUB" else history["mi_constant"][-1] - loss)

@@ -111,7 +111,8 @@ class MoCo(nn.Module):
     dim : int
         Of the specific feature.
     queue : int
-        Keys held; fewer than there are training images, else an image meets its own old keys as negatives.
+        Keys held, Q; fewer than the N training images, else every image meets its own old key as a negative. Of
+        fewer, a share of Q²/2N² does: the order is another one in the next epoch.
     momentum, temperature : float
         MoCo v2's 0.999 suits epochs of thousands of steps; those of long-tailed sets have a hundred.
 

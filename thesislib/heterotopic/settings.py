@@ -119,6 +119,7 @@ PROFILES: dict[str, Settings] = {
         profile="paper",
         dataset=("cifar10_lt", "cifar100_lt"),
         precision="bf16",
+        search_lam=(0.1, 0.3, 1.0),
         tsne_images=500,
         steps=3000,
     ),
@@ -178,7 +179,7 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
         "extra-5.A": {"dataset": first, "method": SIDE_BY_SIDE, "seed": seeds, "shot": SHOTS},
         "extra-5.B": {
             "dataset": first,
-            "method": (SHARED, GENERIC, *settings.ssl_methods),
+            "method": (*(v for v in (SHARED, GENERIC) if v in settings.variants), *settings.ssl_methods),
             "lambda": settings.search_lam,
             "seed": settings.search_seeds(),
         },

@@ -20,8 +20,9 @@ class CosineClassifier(nn.Module):
     def __init__(self, in_features: int, out_features: int, scale: float = 1.0) -> None:
         super().__init__()
         self.in_features, self.out_features, self.scale = in_features, out_features, scale
-        # Uniform, as LDAM's; only the directions matter.
-        self.weight = nn.Parameter(torch.empty(out_features, in_features).uniform_(-1, 1))
+        # Of length 1, as LDAM's released layer: logits know directions only, but a step turns a short vector further.
+        rows = torch.empty(out_features, in_features).uniform_(-1, 1)
+        self.weight = nn.Parameter(F.normalize(rows, dim=1))
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # scaled by 30, a cosine in bf16 is off by a tenth
