@@ -912,10 +912,12 @@ page.record(
 
 # %% [markdown]
 # Does the constraint matter, and which bound? *Without* is way (iii). CLUB goes the other way: it lowers the information. The
-# last column is what each bound says, in the last epoch, of the information $I(g; z)$ between the whole features. A lower bound
-# at or below 0 says nothing, and then the rows with and without differ by chance: the default bound's decoder is trained with the step that
-# $\lambda\eta$ leaves it, a few hundredths, and a stand-in's short training does not bring it far. On CIFAR-100-LT, where
-# $\lambda\eta$ is 0.1 and the training long, its loss fell from 0.5 to 0.1 a dimension in each of the recorded runs: 50 nats of 128 dimensions.
+# last column is what each bound says, in the last epoch, of the information $I(g; z)$ between the whole features. Of the Gaussian bound it is
+# by how much its decoder beats the best one that never sees $g$
+# ({func}`~thesislib.heterotopic.mutual_information.constant_loss`), dimension by dimension, which counts twice what two dimensions
+# share; the loss itself would not do, since it falls too when the feature leaves most of its dimensions unused. InfoNCE is a lower bound.
+# Where one of these two is at or below 0 the constraint has nothing to hold on to, and rows with and without differ by chance: the
+# decoder is trained with the step that $\lambda\eta$ leaves it, a few hundredths, and a stand-in's short training does not bring it far.
 
 
 # %% tags=["hide-input"]

@@ -450,8 +450,8 @@ page.record(
 # analysis prescribes; for SGD and SMM on non-convex sums no analysis does, and their curves show a customary step.
 #
 # **Where a claim fails, why.** SPI-MM pays $n$ evaluations for its first step, and SMM or SGD have made $n/64$ small
-# steps by then, some twenty here and five to eight hundred on a9a and w8a: at low accuracy they are ahead. Noise stops them later,
-# though on w8a with $\lambda=0.001$ not within 100 passes. With tuned steps SAGA takes steps of about
+# steps by then, some ten or thirty here and five to eight hundred on a9a and w8a: at low accuracy they are ahead. Noise stops them later,
+# though with the theory's steps not SGD on w8a with $\lambda=0.001$ within 100 passes. With tuned steps SAGA takes steps of about
 # $1/L$ for one sample each, far beyond what its non-convex theory allows, and gets away with it here and on a9a. All
 # methods agree step by step with slow versions of themselves (`tests/spi_mm`), so we doubt the implementation least and
 # believe the curves. With parabolas as surrogates SPI-MM and SPIDER make the same step up to its length, so with the theory's
@@ -564,7 +564,7 @@ page.record(
 # **Your own data and parameters.** Change the parameters cell and run all; or, without opening anything,
 # `thesis run ch6 -p dataset digits -p rho_factor 1`. The result goes to `runs/` and never into the book.
 #
-# **Your own finite sum.** A class with five methods is enough; here is the mean of $\log(1+(x_i^\top\theta-y_i)^2)$, a robust
+# **Your own finite sum.** Three numbers and three methods are enough for most (`component_gradients` is SAGA's and SVRG's); here is the mean of $\log(1+(x_i^\top\theta-y_i)^2)$, a robust
 # regression that is not convex.
 
 

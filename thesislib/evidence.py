@@ -107,6 +107,8 @@ def paired_bootstrap(
     Parameters
     ----------
     first, second : array, shape (items,) or (seeds, items)
+    unit, pairs, label : str
+        What the difference is in, what an item is, and which comparison this is.
     draws, seed
         Number of resamples and the seed that draws them.
 
@@ -116,11 +118,6 @@ def paired_bootstrap(
         With fewer than fifty items, or, of two axes, fewer than five seeds.
     ValueError
         If the shapes differ or a value is not finite.
-
-    Parameters
-    ----------
-    unit, pairs, label : str
-        What the difference is in, what an item is, and which comparison this is.
     """
     gain = _differences(first, second, axes=(1, 2))
     crossed, gain = gain.ndim == 2, np.atleast_2d(gain)
@@ -152,6 +149,16 @@ def weakest(comparisons: Iterable[Comparison]) -> Comparison:
     "Better than every rival" holds if every interval lies above zero, fails if one lies below. So the
     comparison with the lowest upper bound decides if that is below zero, else the one with the lowest lower
     bound. Each interval keeps its own level; the joint claim's level is no worse.
+
+    Parameters
+    ----------
+    comparisons : iterable of Comparison
+        One or more.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
     """
     found = list(comparisons)
     if not found:

@@ -46,11 +46,16 @@ def test_stale_until_a_replay_agrees(project):
     path = project.root / "data" / "recorded" / "digits-paper" / "fig-1.1.json"
     project.edit("thesislib/toy_shared.py", "GAIN = 1.0", "GAIN = 2.0 / 2  # the same, otherwise written")
     assert '"state": "stale"' in project.thesis("list", "--recorded", "--json").stdout
+    refused = project.thesis("keep", "--replay", "digits-paper/fig-1.1", code=2).stderr
+    assert "uncommitted changes" in refused
+    project.git("commit", "-aqm", "otherwise written")
     assert "2 of 10 rows run again" in project.thesis("keep", "--replay", "digits-paper/fig-1.1").stdout
     assert recorded_states(project) == {"fig-1.1": "thesis-data", "tab-1.1": "stale"}
+    assert "2 of its 10 rows were run again" in project.thesis("show", "fig-1.1", "--recorded").stdout
 
     before = path.read_bytes()
     project.edit("thesislib/toy_shared.py", "2.0 / 2", "1.5")
+    project.git("commit", "-aqm", "another number")
     done = project.thesis("keep", "--replay", "digits-paper/fig-1.1", code=2)
     assert "rows differ in value" in done.stderr
     assert path.read_bytes() == before

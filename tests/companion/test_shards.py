@@ -152,12 +152,14 @@ def test_unequal_shards_become_one_record(project):
     # It is stale until its experiment alone, on the first images, comes out the same.
     project.edit("thesislib/toy_shared.py", "GAIN = 1.0", "GAIN = 2.0 / 2")
     assert '"state": "stale"' in project.thesis("list", "--recorded", "--json").stdout
+    project.git("commit", "-aqm", "otherwise written")
     project.computed()
     assert "4 of 110 rows run again" in project.thesis("keep", "--replay", "digits-paper/tab-3.1").stdout
     assert project.computed() == 1 and not (project.root / "_build").exists()
     assert '"state": "stand-in"' in project.thesis("list", "--recorded", "--json").stdout
     before = (base / "tab-3.1.json").read_bytes()
     project.edit("thesislib/toy_shared.py", "2.0 / 2", "1.5")
+    project.git("commit", "-aqm", "another number")
     assert (
         "rows differ in queries" in project.thesis("keep", "--replay", "digits-paper/tab-3.1", code=2).stderr
     )

@@ -30,6 +30,7 @@ from thesislib.companion import (
     cli,
     figures,
     house,
+    keep,
     page,
     provenance,
     records,
@@ -805,12 +806,33 @@ def test_a_parameter_typed_in_a_shell_is_read_back(value):
     assert found == value or [found] == value or found == [value]
 
 
-@pytest.mark.parametrize("text", ["[a", "@x", "a: b: c", "{a", "'a", "[[a]]", "a: 1"])
+@pytest.mark.parametrize("text", ["[a", "@x", "a: b: c", "{a", "'a", "[[a]]", "a: 1", "inf", "digits,.nan"])
 def test_a_value_that_cannot_be_read_is_one_line(text, capsys):
     """A user's mistake like any other: exit code 2 and a sentence, no traceback."""
     assert cli.main(["run", "ch6", "--profile", "smoke", "-p", "dataset", text]) == 2
     said = capsys.readouterr().err.strip()
     assert said.startswith("thesis: ") and "\n" not in said
+
+
+def test_names_with_commas_are_shown_as_they_are_typed(capsys):
+    assert cli.main(["run", "ch4", "-p", "methods", "Joint"]) == 2
+    assert """'["CE, longer"]'""" in capsys.readouterr().err
+    assert cli.main(["show", "ch4"]) == 0
+    assert 'list of CE, "CE, longer", ' in capsys.readouterr().out
+
+
+# ---- a replay
+
+
+def test_a_replay_compares_numbers_and_words_but_no_times_and_no_machines():
+    record = SimpleNamespace(id="tab-9.1", keys=["seed"], values=["accuracy", "note", "seconds", "made on"])
+    stored = pd.DataFrame({"seed": ["1"], "accuracy": [0.5], "note": "a", "seconds": 3.0, "made on": "a GPU"})
+    assert keep._compare(record, stored, stored.assign(**{"seconds": 9.0, "made on": "a CPU"})) == 1
+    for other in ({"accuracy": 0.51}, {"note": "b"}):
+        with pytest.raises(CompanionError, match=f"1 of 1 rows differ in {next(iter(other))}"):
+            keep._compare(record, stored, stored.assign(**other))
+    with pytest.raises(CompanionError, match="1 of 1 replayed rows are not in the record"):
+        keep._compare(record, stored, stored.assign(seed="2"))
 
 
 # ---- the record a reader downloads

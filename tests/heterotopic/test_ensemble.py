@@ -497,6 +497,8 @@ def test_a_network_is_cut_where_it_last_shrinks(classifier):
     assert torch.equal(head(last(body(images))), model(images))
     with pytest.raises(ValueError, match="ends in pooling, Flatten and a Linear layer"):
         cut(model[:-1], 8)
+    with pytest.raises(ValueError, match="ReLU is no Sequential"):
+        cut(nn.ReLU(), 8)
     with pytest.raises(ValueError, match="never halves its map"):
         cut(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
                           nn.Linear(4, 2)), 8)  # fmt: skip

@@ -154,6 +154,8 @@ def test_tau_norm_drops_the_bias_and_keeps_directions(small):
         tau_norm(model, 1.0)
     with pytest.raises(ValueError, match="expected Linear"):
         tau_norm(nn.Sequential(nn.Flatten()), 1.0)
+    with pytest.raises(ValueError, match="tau = nan; expected a finite power"):
+        tau_norm(model, float("nan"))
 
 
 def test_ncm_finds_the_nearest_direction():
@@ -206,6 +208,8 @@ def test_groups_are_strict_and_whole():
         shot_groups([3, 2], many=5, few=7)
     with pytest.raises(ValueError, match="at least 1"):
         shot_groups([3, 0])
+    with pytest.raises(ValueError, match="for at least one class"):
+        head_classes([], 100)
     with pytest.raises(ValueError, match="at least 1"):
         shot_groups([3, float("nan")])
 

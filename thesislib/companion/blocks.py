@@ -252,12 +252,22 @@ def provenance(record: Record, command: str) -> str:
         f"Rerun: `{command}`",
         f"Profile {record.profile}; parameters changed: {changed}; seeds {', '.join(map(str, record.seeds))}",
         f"Data: {data}",
-        f"Commit {commit}; inputs `{p['inputs'][:12]}`; started {p['started']}",
+        f"Commit {commit}; inputs `{p['inputs'][:12]}`; started {p['started']}"
+        + (f"; {again}" if (again := replayed(record)) else ""),
         f"Made with {made}",
         f"On {p['machine']}, device {p['device']}{threads}, {p['seconds']:.0f} s{images}{memory}",
         f"Spread to expect elsewhere: {record.spread}",
     ]
     return "\n".join(f"- {line}" for line in lines)
+
+
+def replayed(record: Record) -> str:
+    """How much of a committed record was run again, and on which code; empty if nothing was."""
+    note = record.provenance.get("replayed")
+    if not note:
+        return ""
+    commit = (note["commit"] or "no git clone")[:12] + (" with uncommitted changes" if note["dirty"] else "")
+    return f"{note['rows']:,} of its {record.rows:,} rows were run again on {note['date']} ({commit}), as recorded"
 
 
 def plain_html(record: Record, summary: pd.DataFrame | None, png: bytes | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -167,7 +168,9 @@ def _show(a: argparse.Namespace) -> None:
         where = "has no committed long run" if a.recorded else f"is missing at profile {a.profile}"
         chapter = f"ch{artefact.chapter}"
         hint = f"`thesis run {chapter} --profile {a.profile}` makes it"
-        if not a.recorded and any(row.artefact.id == a.id for row in board.recorded_rows()):
+        if a.recorded:
+            hint = f"`thesis run {chapter} --only {a.id} --profile paper`, then `thesis keep`, makes one"
+        elif any(row.artefact.id == a.id for row in board.recorded_rows()):
             hint += f"; `thesis show {a.id} --recorded` has a committed long run"
         raise CompanionError(f"{a.id} {where}; {hint}")
     for row in mine:
@@ -191,7 +194,7 @@ def _show(a: argparse.Namespace) -> None:
 
 def _show_chapter(chapter: house.Chapter, a: argparse.Namespace) -> None:
     """What a chapter holds, and what can be changed of a run of it."""
-    from thesislib.companion import runs
+    from thesislib.companion import blocks, runs
 
     found = runs.parameters(chapter, a.profile)
     if a.json:
@@ -201,8 +204,7 @@ def _show_chapter(chapter: house.Chapter, a: argparse.Namespace) -> None:
     print(f"Chapter {chapter.number}: {chapter.title}. {len(chapter.artefacts)} figures, tables and extras.")
     print(f"\nparameters at profile {a.profile} (`thesis run {chapter.name} -p NAME VALUE`)")
     for name, (value, accepted) in found.items():
-        shown = ",".join(map(str, value)) if isinstance(value, list) else value
-        print(f"  {name} = {shown}; takes {accepted}")
+        print(f"  {name} = {blocks.typed(value)}; takes {accepted}")
 
 
 def _run(a: argparse.Namespace) -> None:
@@ -255,6 +257,8 @@ def _keep(a: argparse.Namespace) -> None:
 
     if sum(map(bool, (a.runs, a.merge, a.replay))) != 1:
         raise CompanionError("keep takes run folders, or --merge PLACE, or --replay PLACE/ID")
+    if a.part and not a.runs:
+        raise CompanionError("--part goes with run folders")
     if a.replay:
         print(keep.replay(a.replay.removesuffix(".json")))
         return
@@ -303,8 +307,11 @@ def _value(text: str) -> Any:
     except yaml.YAMLError:
         raise CompanionError(f"cannot read the value {text!r}; give a number, a word, or a,b,c") from None
     found = [_number(item) for item in (value if isinstance(value, list) else [value])]
-    if any(isinstance(item, dict | list) for item in found):
-        raise CompanionError(f"cannot use the value {text!r}; give a number, a word, or a,b,c")
+    if any(
+        isinstance(item, dict | list) or (isinstance(item, float) and not math.isfinite(item))
+        for item in found
+    ):
+        raise CompanionError(f"cannot use the value {text!r}; give a finite number, a word, or a,b,c")
     return found if isinstance(value, list) else found[0]
 
 

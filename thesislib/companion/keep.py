@@ -87,8 +87,8 @@ def merge(place: str) -> list[Path]:
 def replay(name: str) -> str:
     """Run the first items of a committed record again and compare.
 
-    If every row of the shorter run is in the record, the record's files are brought up to date, so that it is
-    stale no more.
+    If every row of the shorter run is in the record, but for times and ``made on``, the record's files are brought
+    up to date, so that it is stale no more.
 
     Parameters
     ----------
@@ -103,16 +103,25 @@ def replay(name: str) -> str:
     Raises
     ------
     CompanionError
-        If rows differ; the record stays as it is.
+        If there is no such record, files have uncommitted changes, or rows differ; the record stays as it is.
     """
-    record = records.read(house.root() / "data" / "recorded" / f"{name}.json")
+    path = house.root() / "data" / "recorded" / f"{name}.json"
+    if not path.is_file():
+        place, kept = name.partition("/")[0], records.recorded()
+        known = [f"{place}/{r.id}" for r in kept if r.folder.name == place] or {r.folder.name for r in kept}
+        raise CompanionError(
+            f"{name!r} is no committed record, PLACE/ID; there are {', '.join(sorted(known)) or 'none'}"
+        )
+    record = records.read(path)
+    commit = provenance.git_state()
+    if commit["dirty"]:
+        raise CompanionError("uncommitted changes would be what is replayed; commit, then replay")
     chapter = house.chapter(f"ch{record.artefact.chapter}")
     again = _again(chapter, record)
     if "dataset" in again:
         again = again[again["dataset"].isin(record.dataset)]
     count = _compare(record, record.frame(), again)
     files = provenance.method_files(chapter)
-    commit = provenance.git_state()
     note = {"date": datetime.date.today().isoformat(), "rows": count, **commit}
     fresh = {**record.provenance, "files": files, "replayed": note}
     records.write_json(dataclasses.replace(record, provenance=fresh))
@@ -135,8 +144,8 @@ def _again(chapter: house.Chapter, record: Record) -> pd.DataFrame:
 
 
 def _compare(record: Record, stored: pd.DataFrame, again: pd.DataFrame) -> int:
-    """Number of rows of `again` found in `stored` with equal values; times are not compared."""
-    values = [v for v in record.values if "seconds" not in v]
+    """Number of rows of `again` found in `stored` with equal values, but for times and the machine's name."""
+    values = [v for v in record.values if "seconds" not in v and v != "made on"]
     both = again.merge(stored, on=record.keys, how="left", suffixes=("", " stored"), indicator=True)
     if (lost := int((both["_merge"] != "both").sum())) or both.empty:
         raise CompanionError(f"{record.id}: {lost} of {len(again)} replayed rows are not in the record")

@@ -227,6 +227,8 @@ def _display(myst: str, html: str, plain: str) -> None:
 def _kept_note(record: records.Record) -> str:
     """Whether the code behind a committed record still stands."""
     since = provenance.changed(record)
+    if not since and (again := blocks.replayed(record)):
+        return f"A long run, committed with its commit and versions. Code behind it changed since: {again}."
     if not since:
         return "A long run, committed with its commit and versions; the code behind it is unchanged."
     return (

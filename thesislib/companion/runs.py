@@ -66,7 +66,14 @@ def settle(chapter: Chapter, profile: str, values: dict[str, Any], *, every: boo
     try:
         return resolve(_profiles(chapter), profile, **{k: v for k, v in values.items() if k != "profile"})
     except SettingsError as error:
-        raise CompanionError(f"{chapter.name}: {error}") from None
+        found = [
+            c
+            for f in dataclasses.fields(_profiles(chapter)[profile])
+            for c in f.metadata.get("choices") or ()
+        ]
+        commas = [c for c in found if "," in str(c) and c in str(error)]
+        hint = f"; names with a comma go into brackets and quotes, '[\"{commas[0]}\"]'" if commas else ""
+        raise CompanionError(f"{chapter.name}: {error}{hint}") from None
 
 
 def parameters(chapter: Chapter, profile: str) -> dict[str, tuple[Any, str]]:
@@ -112,7 +119,11 @@ def _accepted(chapter: Chapter, name: str) -> str:
     facts = field.metadata
     if facts.get("choices"):
         many = "list of " if str(field.type).startswith("tuple") else ""
-        return many + ", ".join(map(str, facts["choices"])) + ", or a path" * bool(facts.get("paths"))
+        words = [f'"{c}"' if "," in str(c) else str(c) for c in facts["choices"]]
+        return many + ", ".join(words) + ", or a path" * bool(facts.get("paths"))
     low, high = facts.get("low"), facts.get("high")
     bounds = [f">= {low}"] * (low is not None) + [f"<= {high}"] * (high is not None)
-    return " ".join([getattr(field.type, "__name__", field.type), *bounds])
+    kind = getattr(field.type, "__name__", field.type).removesuffix(" | None")
+    if kind.startswith("tuple["):
+        kind = f"list of {kind.removeprefix('tuple[').partition(',')[0]}"
+    return " ".join([kind, *bounds])

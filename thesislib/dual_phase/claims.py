@@ -128,7 +128,10 @@ def _instead(first: object, *seconds: object, of: str) -> Callable:
 
 
 def _interior(of: str) -> Callable:
-    """Some value between the ends of a sweep is better than either end."""
+    """Some value between the ends of a sweep is better than either end.
+
+    The best one is chosen on the same seeds, which favours the claim.
+    """
 
     def compare(rows: pd.DataFrame, where: str) -> Iterable[Comparison]:
         whole = _overall(rows)

@@ -10,7 +10,6 @@ Thesis, section 4.5.1.
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,6 +39,7 @@ from thesislib.longtail import (
     tau_norm,
 )
 from thesislib.longtail.images import images_of
+from thesislib.longtail.machine import made_on
 from thesislib.memo import memoised
 from thesislib.models.residual import cifar_resnet
 from thesislib.recipe import Recipe
@@ -251,12 +251,6 @@ def finished(training: Training, finish: Finish) -> nn.Sequential:
             fit(probe, head_images(train, head), finish.recipe, **options)
             return probe
     raise ValueError(f"finish {finish.kind!r} is unknown")
-
-
-def made_on(device: str, precision: str) -> str:
-    """Device, precision and PyTorch of a run, in words: where it was made may not be where it is read."""
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
-    return f"{name}, {precision}, torch {torch.__version__.partition('+')[0]}"
 
 
 def _angle_meter(model: nn.Sequential, training: Training, counts: Tensor) -> GradientAngles:

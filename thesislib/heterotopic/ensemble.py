@@ -212,9 +212,11 @@ def cut(model: nn.Sequential, size: int) -> tuple[nn.Sequential, nn.Sequential, 
     ValueError
         If it is not such a network.
     """
+    if not isinstance(model, nn.Sequential) or len(model) < 5 or not isinstance(model[-1], nn.Linear):
+        raise ValueError(
+            f"{type(model).__name__} is no Sequential of 5 or more that ends in pooling, Flatten and a Linear layer"
+        )
     body, head = model[:-3], model[-3:]
-    if len(model) < 5 or not isinstance(head[-1], nn.Linear):
-        raise ValueError("expected a Sequential that ends in pooling, Flatten and a Linear layer")
     channels = next(m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d))
     weight = head[-1].weight
     maps, sides = torch.zeros(1, channels, size, size, device=weight.device, dtype=weight.dtype), [size]

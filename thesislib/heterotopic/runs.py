@@ -11,7 +11,6 @@ the side of its images, ``labels`` are classes of images.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,6 +33,7 @@ from thesislib.longtail import (
     reliability,
 )
 from thesislib.longtail.images import images_of
+from thesislib.longtail.machine import made_on
 from thesislib.memo import memoised
 from thesislib.models.residual import cifar_resnet
 from thesislib.recipe import Recipe
@@ -219,7 +219,7 @@ def measured(dataset: str, training: Training, finish: Recipe | None = None) -> 
         "reliability": [values.tolist() for values in reliability(logits, labels)],
         "history": made["history"],
         "step": made["step"],
-        "made on": _machine(training),
+        "made on": made_on(training.device, training.precision),
     }
 
 
@@ -282,8 +282,3 @@ def _kept(model: nn.Module, joint: nn.Module | None, history: pd.DataFrame, step
 
 def _on_cpu(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.cpu() for name, value in model.state_dict().items()}
-
-
-def _machine(training: Training) -> str:
-    name = torch.cuda.get_device_name(0) if training.device == "cuda" else platform.machine()
-    return f"{name}, {training.precision}, torch {torch.__version__}"

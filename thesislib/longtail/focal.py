@@ -24,10 +24,12 @@ def focal_loss(logits: Tensor, labels: Tensor, gamma: float = 1.0, weights: Tens
     ------
     ValueError
         If `gamma` is negative.
+    IndexError
+        Of PyTorch, as of its cross-entropy, if a label is of no class.
     """
     if not gamma >= 0:
         raise ValueError(f"gamma = {gamma!r}; expected 0 or more")
-    log_p = F.log_softmax(logits, 1).gather(1, labels[:, None])[:, 0]
+    log_p = -F.nll_loss(F.log_softmax(logits, 1), labels, reduction="none")
     rest = 1 - log_p.exp()
     if 0 < gamma < 1:  # whose slope at 0 is infinite, and times a log p of 0 NaN; the limit is 0
         rest = rest.clamp(min=torch.finfo(rest.dtype).tiny)

@@ -71,7 +71,7 @@ def head_classes(counts: Sequence[int], more_than: float) -> np.ndarray:
     Raises
     ------
     ValueError
-        If none has.
+        If there is no class, or none has.
 
     Parameters
     ----------
@@ -88,6 +88,8 @@ def head_classes(counts: Sequence[int], more_than: float) -> np.ndarray:
     [1, 2, 3]
     """
     n = np.asarray(counts)
+    if n.ndim != 1 or not len(n):
+        raise ValueError(f"counts of shape {n.shape}; expected one a class, for at least one class")
     order = np.lexsort((np.arange(len(n)), -n))
     head = order[n[order] > more_than]
     if not len(head):

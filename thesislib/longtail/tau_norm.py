@@ -5,6 +5,8 @@ Thesis, section 4.5.2.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
@@ -29,8 +31,11 @@ def tau_norm(model: nn.Sequential, tau: float) -> nn.Sequential:
     Raises
     ------
     ValueError
-        If the model is no ``Sequential`` that ends in a linear layer, or one of its rows of weights is zero.
+        If the model is no ``Sequential`` that ends in a linear layer, one of its rows of weights is zero, or tau is
+        not finite.
     """
+    if not math.isfinite(tau):
+        raise ValueError(f"tau = {tau!r}; expected a finite power, 0 to 2 in the published grid")
     head = classifier_of(model, (nn.Linear,))
     weight = head.weight.detach()
     norms = weight.norm(dim=1, keepdim=True)
