@@ -51,7 +51,8 @@ def test_stale_until_a_replay_agrees(project):
     project.git("commit", "-aqm", "otherwise written")
     assert "2 of 10 rows run again" in project.thesis("keep", "--replay", "digits-paper/fig-1.1").stdout
     assert recorded_states(project) == {"fig-1.1": "thesis-data", "tab-1.1": "stale"}
-    assert "2 of its 10 rows were run again" in project.thesis("show", "fig-1.1", "--recorded").stdout
+    shown = project.thesis("show", "fig-1.1", "--recorded").stdout
+    assert "2 of its 10 rows were run again" in shown
 
     before = path.read_bytes()
     project.edit("thesislib/toy_shared.py", "2.0 / 2", "1.5")

@@ -262,10 +262,13 @@ def provenance(record: Record, command: str) -> str:
 
 
 def replayed(record: Record) -> str:
-    """How much of a committed record was run again, and on which code; empty if nothing was."""
+    """How it is known that a committed record stands on changed code; empty if it never had to be.
+
+    Of a replay, how much was run again and on which code; else what its maker wrote under ``carried``.
+    """
     note = record.provenance.get("replayed")
     if not note:
-        return ""
+        return record.provenance.get("carried", "")
     commit = (note["commit"] or "no git clone")[:12] + (" with uncommitted changes" if note["dirty"] else "")
     return f"{note['rows']:,} of its {record.rows:,} rows were run again on {note['date']} ({commit}), as recorded"
 
