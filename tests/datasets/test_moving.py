@@ -54,6 +54,12 @@ def test_things_go_where_their_class_says_at_a_speed_of_the_range(motion, sign):
         assert not way[shot.layer[stop] == 0].any()
 
 
+@pytest.mark.parametrize(("part", "number"), [("val", 0), ("test", -1)])
+def test_a_clip_that_there_is_not(part, number):
+    with pytest.raises(ValueError, match="expected train or test, and 0 or more"):
+        film(PRESETS["moves"], part, number)
+
+
 def test_growing_and_turning_have_their_sense():
     nearer, clockwise = (film(PRESETS["moves"], "test", number_of(m)) for m in ("nearer", "clockwise"))
     size = (nearer.layer == 1).sum(axis=(1, 2))

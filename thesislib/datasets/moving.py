@@ -168,7 +168,25 @@ def clip(filming: Filming, number: int) -> np.ndarray:
 
 
 def film(filming: Filming, part: str, number: int, chosen: np.ndarray | slice = slice(None)) -> Shot:
-    """Shoot clip `number` of ``"train"`` or ``"test"``, or chosen frames of it, before encoding."""
+    """Shoot a clip, or chosen frames of it, before encoding.
+
+    Parameters
+    ----------
+    filming : Filming
+    part : str
+        ``"train"`` or ``"test"``.
+    number : int
+        From 0; classes take turns, and there is no last one.
+    chosen : array of int, or slice
+        Frames; all by default.
+
+    Raises
+    ------
+    ValueError
+        If there is no such part, or the number is negative.
+    """
+    if part not in ("train", "test") or number < 0:
+        raise ValueError(f"part = {part!r}, number = {number!r}; expected train or test, and 0 or more")
     rng = np.random.default_rng([filming.seed, ("train", "test").index(part), number])
     own = number % filming.classes
     way = own if rng.random() < filming.motion_tells else int(rng.integers(filming.classes))
