@@ -4,9 +4,11 @@ import dataclasses
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from thesislib import sources
 from thesislib.datasets.longtail import TAILS, longtail_counts
 from thesislib.heterotopic import (
     experiments,
@@ -205,6 +207,15 @@ def test_the_search_sees_no_reported_seed_and_its_candidate_in_use_is_the_weight
     for method in (SHARED, GENERIC, OURS):
         assert case(SMOKE, "digits_lt", method, seed, lam=lam)[0].attached.lam == lam
     assert case(SMOKE, "digits_lt", BEFORE, seed, lam=lam)[0].attached.lam == 1
+
+
+def test_the_weight_on_cifar_is_the_best_of_the_recorded_search():
+    file = sources.PACKAGE.parent / "data" / "recorded" / "cifar100_lt-paper" / "extra-5.B.csv"
+    mean = pd.read_csv(file).groupby(["method", "lambda"])["All"].mean()
+    paper = PROFILES["paper"]
+    assert set(mean.index.get_level_values("lambda")) == set(paper.search_lam)
+    for method, found_there in mean.groupby("method"):
+        assert paper.weight("cifar100_lt", OURS, method) == found_there.idxmax()[1]
 
 
 def test_this_chapter_s_half_of_the_side_by_side_is_its_table():
