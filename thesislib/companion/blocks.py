@@ -325,9 +325,9 @@ def typed(value: Any) -> str:
 
 def _data_line(record: Record) -> str:
     names = ", ".join(record.dataset) or "made by the notebook"
-    seeds = f", {len(record.seeds)} seed{'s' if len(record.seeds) != 1 else ''}"
-    if "seed" not in record.keys:  # its rows are of one seed at most, however many the run has
-        seeds = ""
+    # Rows without a seed are of one at most, however many the run has; a search has seeds of its own.
+    count = record.frame()["seed"].nunique() if "seed" in record.keys else 0
+    seeds = f", {count} seed{'s' if count != 1 else ''}" if count else ""
     return f"*Data: {names} ({STATE_WORDS[record.state()]}); profile {record.profile}{seeds}.*"
 
 
