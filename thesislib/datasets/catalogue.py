@@ -180,7 +180,7 @@ def _longtail(name: str, size: str, files: tuple[str, ...], like: str, **more: s
         ),
         "cifar": (
             "Krizhevsky 2009; no formal licence, cite the technical report",
-            f"is drawn from {name.removesuffix('_lt')}: `thesis data --fetch {name.removesuffix('_lt')}`",
+            f"is drawn from {name.removesuffix('_lt')}: fetch that",
         ),
     }
     return Entry(name, ("longtail",), size, files, *base[like], (4, 5), **more)
