@@ -274,3 +274,22 @@ def test_calibration_of_what_is_none(of):
     masked = logits.clone()
     masked[:, 2] = -float("inf")  # a class left out, which has a softmax
     assert of(masked, torch.zeros(6, dtype=torch.int64)) is not None
+
+
+@pytest.mark.parametrize(
+    "make", [lambda m, t: tau_norm(m, 0.5), crt, ncm, lws], ids=["tau", "crt", "ncm", "lws"]
+)
+def test_second_stages_of_a_model_in_double_precision_predict_in_it(make):
+    images, labels = torch.rand(12, 5, dtype=torch.float64), torch.arange(12) % 3
+    model = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)).double()
+    assert make(model, (images, labels))(images).dtype == torch.float64
+
+
+def test_the_cosine_classifier_in_double_precision_is_that_in_single():
+    classifier, x = CosineClassifier(5, 3), torch.rand(7, 5)
+    torch.testing.assert_close(classifier(x), copy.deepcopy(classifier).double()(x.double()).float())
+
+
+def test_an_epoch_without_an_index_is_refused():
+    with pytest.raises(ValueError, match="length = 0; expected 1 or more"):
+        class_aware_sampler(torch.tensor([0, 1]), 0)

@@ -25,20 +25,20 @@ COUNTS = [500, 50, 5]
 
 
 def test_focal_without_focus_is_cross_entropy_and_with_it_closed_form():
-    torch.testing.assert_close(focal_loss(LOGITS, LABELS, 0.0), F.cross_entropy(LOGITS, LABELS))
+    torch.testing.assert_close(focal_loss(LOGITS, LABELS, gamma=0.0), F.cross_entropy(LOGITS, LABELS))
     p = LOGITS.softmax(1)[range(3), LABELS]
-    torch.testing.assert_close(focal_loss(LOGITS, LABELS, 2.0), (-((1 - p) ** 2) * p.log()).mean())
+    torch.testing.assert_close(focal_loss(LOGITS, LABELS, gamma=2.0), (-((1 - p) ** 2) * p.log()).mean())
     weights = torch.tensor([1.0, 2.0, 3.0])
     weighted = (-(1 - p) * p.log() * weights[LABELS]).mean()
-    torch.testing.assert_close(focal_loss(LOGITS, LABELS, 1.0, weights), weighted)
+    torch.testing.assert_close(focal_loss(LOGITS, LABELS, weights=weights), weighted)
     with pytest.raises(ValueError, match="gamma"):
-        focal_loss(LOGITS, LABELS, -1)
+        focal_loss(LOGITS, LABELS, gamma=-1)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1e-3, 0.5, 0.999, 1.0, 1.5, 2.0])
 def test_focal_has_a_gradient_on_an_image_it_is_sure_of(gamma):
     logits = torch.tensor([[40.0, 0.0], [0.0, 1.0]], requires_grad=True)
-    loss = focal_loss(logits, torch.tensor([0, 0]), gamma)
+    loss = focal_loss(logits, torch.tensor([0, 0]), gamma=gamma)
     loss.backward()
     assert loss.isfinite() and logits.grad[0].abs().max() < 1e-16  # of p = 1 nothing is left to learn
     p = torch.tensor([0.0, 1.0], dtype=torch.double).softmax(0)[0].item()
@@ -53,7 +53,7 @@ def test_class_balanced_weights():
     assert (weights[2] / weights[0]).item() == pytest.approx(effective[0] / effective[2])
     torch.testing.assert_close(class_balanced_weights(COUNTS, 0.0), torch.ones(3))
     by_hand = -(weights[LABELS] * LOGITS.log_softmax(1)[range(3), LABELS]).sum() / weights[LABELS].sum()
-    torch.testing.assert_close(class_balanced_loss(LOGITS, LABELS, weights), by_hand)
+    torch.testing.assert_close(class_balanced_loss(LOGITS, LABELS, weights=weights), by_hand)
     for bad in (1.0, -0.1):
         with pytest.raises(ValueError, match="beta"):
             class_balanced_weights(COUNTS, bad)
@@ -113,3 +113,20 @@ def test_ldam_refuses_other_classes_than_its_counts_at_the_first_batch(classes):
     loss, cosines = LDAM(COUNTS, reweight_from=160), torch.zeros(2, classes)
     with pytest.raises(ValueError, match=rf"shape \(2, {classes}\) with counts of 3 classes"):
         loss(cosines, torch.tensor([0, 1]), 0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "error"),
+    [(focal_loss, TypeError), (class_balanced_loss, TypeError), (balanced_softmax_loss, ValueError)],
+)
+def test_a_loss_that_is_handed_the_epoch_does_not_take_it_for_something_else(loss, error):
+    with pytest.raises(error):
+        loss(LOGITS, LABELS, 1)  # as `fit` calls its loss
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_ldam_in_other_precisions(dtype):
+    cosines, loss = torch.tensor([[0.5, 0.25, -0.125], [0.0, 0.25, 0.5]]), LDAM(COUNTS, reweight_from=0)
+    found = loss(cosines.to(dtype), torch.tensor([0, 2]))
+    expected = loss(cosines, torch.tensor([0, 2]))
+    torch.testing.assert_close(found, expected.to(dtype), rtol=0.02, atol=0.02)

@@ -267,7 +267,7 @@ def _loss(training: Training, counts: Tensor):
             return lambda logits, labels, epoch: focal_loss(logits, labels)
         case "CB":
             weights = class_balanced_weights(counts).to(device)
-            return lambda logits, labels, epoch: class_balanced_loss(logits, labels, weights)
+            return lambda logits, labels, epoch: class_balanced_loss(logits, labels, weights=weights)
         case "Balanced softmax":
             prior = log_prior(counts, device)
             return lambda logits, labels, epoch: balanced_softmax_loss(logits, labels, prior)

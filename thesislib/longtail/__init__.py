@@ -1,8 +1,9 @@
 """The long-tail room of chapters 4 and 5: how such classifiers are judged, and what they are compared with.
 
-Losses take ``(logits, labels)`` and fit into a training loop of your own; samplers and losses alike are
-arguments of :func:`thesislib.training.fit`. The classifiers (:func:`crt`, :func:`lws`, :func:`tau_norm`,
-:func:`ncm`) take a trained ``Sequential`` whose last layer is linear.
+Losses take ``(logits, labels)`` and fit into a training loop of your own. :func:`thesislib.training.fit` calls its
+``loss`` with the epoch as well, as :class:`LDAM` takes it; wrap the others: ``loss=lambda logits, y, epoch:
+focal_loss(logits, y)``. Samplers are arguments of it as they are. The classifiers (:func:`crt`, :func:`lws`,
+:func:`tau_norm`, :func:`ncm`) take a trained ``Sequential`` whose last layer is linear.
 
 >>> import torch
 >>> from thesislib.longtail import balanced_softmax_loss, log_prior, shot_groups

@@ -49,8 +49,12 @@ def balanced_softmax_loss(logits: Tensor, labels: Tensor, prior: Tensor, tau: fl
         If the prior is not one of the logits' classes. Labels are PyTorch's to check: to look at them would have
         every training step wait for the device.
     """
-    if prior.shape != logits.shape[1:]:  # one class's would be spread over all
-        found = f"prior of shape {tuple(prior.shape)} with logits of shape {tuple(logits.shape)}"
+    if (
+        not isinstance(prior, Tensor) or prior.shape != logits.shape[1:]
+    ):  # one class's would be spread over all
+        shape = tuple(prior.shape) if isinstance(prior, Tensor) else None
+        found = f"prior {prior!r}" if shape is None else f"prior of shape {shape}"
+        found += f" with logits of shape {tuple(logits.shape)}"
         raise ValueError(f"{found}; expected (classes,) and (n, classes)")
     return F.cross_entropy(logits + tau * prior, labels)
 

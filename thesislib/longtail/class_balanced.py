@@ -35,7 +35,7 @@ def class_balanced_weights(counts: Sequence[int], beta: float = 0.9999) -> Tenso
     return (weights * len(n) / weights.sum()).float()
 
 
-def class_balanced_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+def class_balanced_loss(logits: Tensor, labels: Tensor, *, weights: Tensor) -> Tensor:
     """Weighted cross-entropy, divided by the weights of the batch as the released code (LDAM-DRW) does.
 
     Parameters

@@ -26,4 +26,6 @@ class CosineClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # scaled by 30, a cosine in bf16 is off by a tenth
-            return self.scale * F.linear(F.normalize(x.float(), dim=1), F.normalize(self.weight, dim=1))
+            return self.scale * F.linear(
+                F.normalize(x.to(self.weight.dtype), dim=1), F.normalize(self.weight, dim=1)
+            )

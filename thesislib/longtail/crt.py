@@ -49,9 +49,9 @@ def crt(
     """
     head = classifier_of(model)
     images_by_class(train[1], head.out_features)
-    device = next(model.parameters()).device
-    fresh = seeded(seed, lambda: nn.Linear(head.in_features, head.out_features)).to(device)
+    weight = next(model.parameters())
+    fresh = seeded(seed, lambda: nn.Linear(head.in_features, head.out_features)).to(weight)
     made = nn.Sequential(Frozen(model[:-1]), fresh)
-    defaults = {"device": device, "sampler": class_aware_sampler(train[1])}
+    defaults = {"device": weight.device, "sampler": class_aware_sampler(train[1])}
     fit(made, train, recipe, seed=seed, **defaults | options)
     return made

@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def focal_loss(logits: Tensor, labels: Tensor, gamma: float = 1.0, weights: Tensor | None = None) -> Tensor:
+def focal_loss(
+    logits: Tensor, labels: Tensor, *, gamma: float = 1.0, weights: Tensor | None = None
+) -> Tensor:
     r"""Mean of :math:`(1-p_y)^\gamma \cdot -\log p_y`.
 
     Parameters

@@ -72,6 +72,7 @@ class LDAM:
             raise ValueError(f"{found} with counts of {classes} classes; expected (n, {classes})")
         if self.margins.device != cosines.device:  # once, at the first batch
             self.margins, self.weights = self.margins.to(cosines.device), self.weights.to(cosines.device)
-        margin = torch.zeros_like(cosines).scatter(1, labels[:, None], self.margins[labels][:, None])
+        margins, weights = self.margins.to(cosines.dtype), self.weights.to(cosines.dtype)
+        margin = torch.zeros_like(cosines).scatter(1, labels[:, None], margins[labels][:, None])
         late = self.reweight_from is not None and epoch >= self.reweight_from
-        return F.cross_entropy(self.scale * (cosines - margin), labels, weight=self.weights if late else None)
+        return F.cross_entropy(self.scale * (cosines - margin), labels, weight=weights if late else None)

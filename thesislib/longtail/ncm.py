@@ -33,7 +33,9 @@ class NearestMean(nn.Module):
             raise ValueError(f"{len(features)} rows of features with {len(labels)} labels; expected as many")
         self.register_buffer("centre", features.mean(0))
         unit = F.normalize(features - self.centre, dim=1)
-        sums = torch.zeros(classes, features.shape[1], device=features.device).index_add_(0, labels, unit)
+        sums = torch.zeros(
+            classes, features.shape[1], device=features.device, dtype=features.dtype
+        ).index_add_(0, labels, unit)
         self.register_buffer("means", sums / count[:, None])
 
     def forward(self, features: Tensor) -> Tensor:

@@ -28,11 +28,15 @@ def class_aware_sampler(labels: Tensor, length: int | None = None) -> Callable[[
     Raises
     ------
     ValueError
-        If there are no labels.
+        If there are no labels, or an epoch has no index.
     """
     labels = labels.cpu()
     if not len(labels):
         raise ValueError("no labels to sample from")
+    if length is not None and length < 1:
+        raise ValueError(
+            f"length = {length}; expected 1 or more indices an epoch, or None for as many as labels"
+        )
     classes, place = labels.unique(return_inverse=True)
     members = [torch.nonzero(place == k)[:, 0] for k in range(len(classes))]
     length = len(labels) if length is None else length

@@ -41,7 +41,8 @@ def tau_norm(model: nn.Sequential, tau: float) -> nn.Sequential:
     norms = weight.norm(dim=1, keepdim=True)
     if not (norms > 0).all():
         raise ValueError(f"class {int(norms.argmin())} has weights of length 0, which cannot be normalised")
-    scaled = nn.Linear(head.in_features, head.out_features, bias=False, device=weight.device)
+    like = {"device": weight.device, "dtype": weight.dtype}
+    scaled = nn.Linear(head.in_features, head.out_features, bias=False, **like)
     with torch.no_grad():
         scaled.weight.copy_(weight / norms**tau)
     return with_classifier(model, scaled)
