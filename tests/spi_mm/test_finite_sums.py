@@ -8,10 +8,11 @@ from scipy import sparse
 from scipy.optimize import approx_fprime
 
 from thesislib.datasets import load_features
-from thesislib.spi_mm import prox
+from thesislib.spi_mm import kernels, prox
 from thesislib.spi_mm.design import design_matrix, signs
+from thesislib.spi_mm.finite_sum import LinearSum
 from thesislib.spi_mm.logistic import NonconvexLogistic
-from thesislib.spi_mm.minimise import lbfgs, minimise
+from thesislib.spi_mm.minimise import METHODS, lbfgs, minimise
 from thesislib.spi_mm.sparse_pca import SparseFactorisation, SparsePCA
 from thesislib.spi_mm.synthetic import Wells
 
@@ -194,6 +195,8 @@ def test_measured_smoothness_of_the_factorisation_is_that_of_its_steepest_direct
         np.linalg.eigvalsh(moments)[-1]
     )  # the mean-squared smoothness at the start, of all directions
     assert 0.7 * steepest < problem.L < 1.5 * steepest
+    of_the_mean = np.abs(np.linalg.eigvalsh(hessians.mean(axis=1))).max()
+    assert 0.7 * of_the_mean < problem.L_f < 1.5 * of_the_mean and problem.L_f < 0.7 * problem.L
     blind = np.sqrt(np.trace(moments) / problem.d)  # of a random direction, in the mean
     assert blind < 0.5 * steepest
 
@@ -229,6 +232,68 @@ def test_other_labels_are_refused(labels, words):
 def test_bad_features_are_refused(X, words):
     with pytest.raises(ValueError, match=words):
         NonconvexLogistic(X, [0, 1])
+
+
+class Squared(LinearSum):
+    """Least squares: a loss of the reader's own."""
+
+    L = 1.0
+
+    def losses(self, margins, y):
+        return (margins - y) ** 2 / 2
+
+    def slopes(self, margins, y):
+        return margins - y
+
+
+@pytest.mark.parametrize("layout", [sparse.csr_array, sparse.csc_array, sparse.coo_array, sparse.lil_array])
+@pytest.mark.parametrize("shape", [(7, 3), (3, 7), (5, 5)])
+def test_a_linear_sum_takes_sparse_rows_in_any_layout(layout, shape):
+    rng = np.random.default_rng(0)
+    dense = rng.standard_normal(shape) * (rng.random(shape) < 0.6)
+    y = rng.standard_normal(shape[0])
+    expected, problem = Squared(dense, y), Squared(layout(dense), y)
+    theta = rng.standard_normal(shape[1])
+    assert problem.value(theta) == pytest.approx(expected.value(theta))
+    for method in ("SPI-MM", "SAGA", "SGD"):
+        mine, theirs = (minimise(p, method, passes=3, step=0.1).theta for p in (problem, expected))
+        np.testing.assert_allclose(mine, theirs, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("y", "words"), [(np.zeros(3), r"shape \(3,\); expected \(4,\)"), ([0, 1, np.nan, 2], "finite")]
+)
+def test_a_linear_sum_refuses_targets_that_its_rows_have_not(y, words):
+    with pytest.raises(ValueError, match=words):
+        Squared(np.eye(4), y)
+    with pytest.raises(ValueError, match="1 entries that are NaN"):
+        Squared([[1.0, np.nan]], [0.0])
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "SPIDER"])  # its step has a length of its own
+def test_a_subclass_with_a_loss_of_its_own_is_not_minimised_as_its_parent(data, method):
+    X, y = data()
+
+    class Twice(NonconvexLogistic):
+        """Twice the logistic loss; the parent's loops are compiled for once."""
+
+        def losses(self, margins, y):
+            return 2 * super().losses(margins, y)
+
+        def slopes(self, margins, y):
+            return 2 * super().slopes(margins, y)
+
+    class Same(NonconvexLogistic):
+        pass
+
+    plain = NonconvexLogistic(X, y, 0.0)
+    assert kernels.model(Same(X, y)) is not None and kernels.model(Twice(X, y)) is None
+    # Half the step on twice the sum is the same step (`L` is the parent's, and not in question here).
+    mine, theirs = (
+        minimise(p, method, passes=4, seed=2, step=s).theta
+        for p, s in ((Twice(X, y, 0.0), 0.5), (plain, 1.0))
+    )
+    np.testing.assert_allclose(mine, theirs, atol=1e-10)
 
 
 def test_impossible_parameters_are_refused(data):

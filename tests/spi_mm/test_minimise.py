@@ -65,6 +65,25 @@ def test_the_ball_keeps_every_method_finite(data):
         assert not trace.diverged and np.linalg.norm(trace.theta) <= 1 + 1e-12
 
 
+@pytest.mark.parametrize("L", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_smoothness_that_is_none_is_named(data, counting, method, L):
+    problem = counting(NonconvexLogistic(*data()))
+    problem.L = L
+    with pytest.raises(ValueError, match=rf"smoothness L is {L}; expected"):
+        minimise(problem, method)
+
+
+def test_a_budget_of_part_of_a_pass_is_spent(data):
+    problem = NonconvexLogistic(*data())
+    trace = minimise(problem, "SGD", passes=2.5, seed=1)
+    assert trace.passes.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(
+        trace.theta, minimise(problem, "SGD", passes=2.5, seed=1, checkpoints=[2.5]).theta
+    )
+    assert trace.ifo[-1] < 2.5 * problem.n
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -76,6 +95,9 @@ def test_the_ball_keeps_every_method_finite(data):
         ({"checkpoints": [0, 31]}, r"within 0\.\.30"),
         ({"checkpoints": []}, "must increase"),
         ({"theta_0": np.full(9, np.nan)}, "finite entries"),
+        *(({"method": m, "b": b}, f"b = {b}; expected 1") for m in ("MISO", "SMM", "SGD") for b in (0, -1)),
+        ({"method": "SMM", "n0": -1}, "n0 = -1; expected 0"),
+        ({"method": "SGD", "decay": float("nan")}, "decay = nan; expected 0"),
     ],
 )
 def test_bad_arguments_are_refused(data, arguments, words):

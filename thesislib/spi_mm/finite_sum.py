@@ -14,6 +14,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from thesislib.spi_mm.design import design_matrix
 from thesislib.spi_mm.prox import Zero
 
 
@@ -100,13 +101,14 @@ class FiniteSum(ABC):
 class LinearSum(FiniteSum):
     r""":math:`f_i(\theta) = \ell(y_i, x_i^\top\theta) + r(\theta)` with rows :math:`x_i` of a matrix.
 
-    Subclasses give :meth:`losses`, :meth:`slopes` and a name in ``loss``; the compiled loops serve the names
-    they know, any other runs through the plain ones.
+    Subclasses give :meth:`losses` and :meth:`slopes`. The compiled loops serve the two of this package,
+    :class:`~thesislib.spi_mm.logistic.NonconvexLogistic` and :class:`~thesislib.spi_mm.sparse_pca.SparsePCA`;
+    any other, and a subclass of theirs that changes what they compute, runs through the plain ones.
 
     Parameters
     ----------
     X : array or sparse matrix, shape (n, d)
-        Checked by :func:`~thesislib.spi_mm.design.design_matrix`; a sparse matrix stays sparse.
+        Checked and copied by :func:`~thesislib.spi_mm.design.design_matrix`; a sparse matrix stays sparse.
     y : array, shape (n,)
         What the loss compares with.
     h : penalty
@@ -116,17 +118,23 @@ class LinearSum(FiniteSum):
         :math:`\frac\lambda2\|\theta\|^2`.
     lam : float
         :math:`\lambda`, weight of :math:`r`.
-    """
 
-    loss: str
+    Raises
+    ------
+    ValueError
+        On shapes or entries that cannot be used, an unknown `smooth` or a negative `lam`.
+    """
 
     def __init__(self, X, y: np.ndarray, h=None, smooth: str = "none", lam: float = 0.0) -> None:
         if smooth not in ("none", "geman_mcclure", "l2"):
             raise ValueError(f"smooth = {smooth!r} is not one of none, geman_mcclure, l2")
         if not lam >= 0:
             raise ValueError(f"lam = {lam!r} must be zero or more")
-        self.X, self.y, self.h, self.smooth, self.lam = X, y, h or Zero(), smooth, float(lam)
+        X, y = design_matrix(X), np.asarray(y, dtype=float)
         self.n, self.d = X.shape
+        if y.shape != (self.n,) or not np.isfinite(y).all():
+            raise ValueError(f"y has shape {y.shape}; expected ({self.n},), one finite number a row of X")
+        self.X, self.y, self.h, self.smooth, self.lam = X, y, h or Zero(), smooth, float(lam)
         # The transpose as CSR of its own: twice as fast as `X.T @ c` and built once.
         self._Xt = X.T.tocsr() if sparse.issparse(X) else X.T
         self.nonconvex_prox = self.h.nonconvex_prox
@@ -213,6 +221,10 @@ class LinearSum(FiniteSum):
     @cached_property
     def top_eigenpair(self) -> tuple[float, np.ndarray]:
         r"""Largest eigenvalue of :math:`X^\top X/n` and its unit eigenvector, whose sum is positive."""
+        if not self.row_norms2.any():
+            raise ValueError(
+                f"all {self.n} rows of X are zero (constant columns, centred, are): nothing to decompose"
+            )
         if self.d == 1:
             return float(self.row_norms2.mean()), np.ones(1)
         product = LinearOperator((self.d, self.d), lambda u: self._Xt @ (self.X @ u) / self.n, dtype=float)

@@ -20,11 +20,24 @@ from scipy import sparse
 
 from thesislib.spi_mm import prox
 from thesislib.spi_mm.finite_sum import LinearSum
+from thesislib.spi_mm.logistic import NonconvexLogistic
+from thesislib.spi_mm.sparse_pca import SparsePCA
 
 # Sums over a row may be reordered (vectorised); nothing may assume that values are finite.
 FAST = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz"}}
 
-LOSSES = {"logistic": 0, "negative_square": 1}
+LOSSES = {NonconvexLogistic: 0, SparsePCA: 1}
+COMPILED = (
+    "losses",
+    "slopes",
+    "smooth_gradient",
+    "data_gradient",
+    "gradient",
+    "batch_gradient",
+    "component_gradients",
+    "prox",
+)
+"""What the loops have in them: of a problem that has one of its own, they would minimise another."""
 SMOOTH = {"none": 0, "geman_mcclure": 1, "l2": 2}
 PENALTIES = {
     prox.Zero: 0,
@@ -56,16 +69,19 @@ def model(problem: LinearSum) -> Model | None:
     """The numbers of `problem`; its arrays are shared, not copied. None if its loss or penalty is not known
     here, so that one of the reader's own runs through the plain loops."""
     X, h = problem.X, problem.h
+    kind = next((one for one in LOSSES if isinstance(problem, one)), None)
+    linearised = isinstance(h, prox.Linearised)
+    inner = h.penalty if linearised else h
+    if kind is None or type(inner) not in PENALTIES:
+        return None
+    if any(getattr(type(problem), name) is not getattr(kind, name) for name in COMPILED):
+        return None
     rows = (X,)
     if sparse.issparse(X):
         # Unsigned, or each access would first look whether the index counts from the end: 2.3 times slower.
         rows = (*(index.view(f"u{index.itemsize}") for index in (X.indptr, X.indices)), X.data)
-    linearised = isinstance(h, prox.Linearised)
-    inner = h.penalty if linearised else h
-    if problem.loss not in LOSSES or type(inner) not in PENALTIES:
-        return None
     numbers = [float(v) for v in vars(inner).values()] + [0.0, 0.0]
-    kinds = LOSSES[problem.loss], SMOOTH[problem.smooth]
+    kinds = LOSSES[kind], SMOOTH[problem.smooth]
     return Model(rows, problem.y, *kinds, problem.lam, PENALTIES[type(inner)], linearised, *numbers[:2])
 
 

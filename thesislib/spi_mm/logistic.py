@@ -45,8 +45,6 @@ class NonconvexLogistic(LinearSum):
         On labels, shapes or entries that cannot be used.
     """
 
-    loss = "logistic"
-
     def __init__(self, X, y, lam=0.01, *, regulariser="geman_mcclure", penalty=None, normalise=True) -> None:
         X = design_matrix(X, normalise=normalise)
         super().__init__(X, signs(y, X.shape[0]), h=penalty, smooth=regulariser, lam=lam)

@@ -38,6 +38,8 @@ class Method(ABC):
         theta = np.array(theta, dtype=float)
         if theta.shape != (problem.d,) or not np.isfinite(theta).all():
             raise ValueError(f"theta_0 has shape {theta.shape}, expected ({problem.d},) with finite entries")
+        if not (math.isfinite(problem.L) and problem.L > 0):
+            raise ValueError(f"the problem's smoothness L is {problem.L!r}; expected a finite number above 0")
         self.problem, self.theta, self.rng = problem, theta, rng
         self._draw_xi = rng.spawn(1)[0]  # a stream of its own, so that drawing xi leaves the path alone
         self.theta_xi = theta.copy()
@@ -96,9 +98,16 @@ class Method(ABC):
         """
         return self.problem.prox(theta - gradient / rho, rho, theta)
 
+    @staticmethod
+    def at_least(low: int, **values: float) -> None:
+        """Raise a ValueError that names the option, unless each is a finite number from `low` on."""
+        for name, value in values.items():
+            if not (math.isfinite(value) and value >= low):
+                raise ValueError(f"{name} = {value!r}; expected {low} or more")
+
     def curvature(self, rho: float) -> float:
         """`rho`, after the problem's prox had its chance to refuse it."""
         if not (np.isfinite(rho) and rho > 0):
-            raise ValueError(f"curvature rho = {rho!r} must be positive and finite; check the problem's L")
+            raise ValueError(f"curvature rho = {rho!r} must be positive and finite")
         self.problem.prox(self.theta, rho, self.theta)
         return float(rho)

@@ -95,7 +95,7 @@ def minimise(
     step : float
         Multiplier of the step that the method's theory prescribes.
     checkpoints : sequence of float or None
-        Passes at which to record, increasing; 0, 1, 2, ... by default.
+        Passes at which to record, increasing; 0, 1, 2, ... up to the budget by default.
     theta_0 : array, shape (d,), or None
         Where to start; the problem's own start by default.
     **options
@@ -108,7 +108,8 @@ def minimise(
     Raises
     ------
     ValueError
-        On an unknown method, a budget that is not positive, or checkpoints out of order. Divergence is no
+        On an unknown method, an option out of range, a budget that is not positive, checkpoints out of order, or a
+        problem whose L is not positive and finite. Divergence is no
         error: it is recorded in the trace.
 
     Examples
@@ -122,7 +123,7 @@ def minimise(
     """
     if not (np.isfinite(passes) and passes > 0 and np.isfinite(step) and step > 0):
         raise ValueError(f"passes = {passes!r} and step = {step!r} must be positive and finite")
-    marks = np.asarray(np.arange(passes + 1) if checkpoints is None else checkpoints, dtype=float)
+    marks = np.asarray(np.arange(np.floor(passes) + 1) if checkpoints is None else checkpoints, dtype=float)
     if marks.ndim != 1 or not marks.size or (np.diff(marks) <= 0).any() or marks[0] < 0 or marks[-1] > passes:
         raise ValueError(f"checkpoints must increase within 0..{passes}, got {marks.tolist()}")
     run = create(problem, method, seed=seed, theta_0=theta_0, step=step, **options)

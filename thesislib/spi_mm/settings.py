@@ -62,7 +62,9 @@ class Settings(ChapterSettings):
         source="the same grid for every method; " + OURS,
     )
     tuning_seeds: int = setting(2, low=1, unit="seeds", source="none of them is reported")
-    sizes: tuple[int, ...] = setting((1000, 4000, 16000), low=2, symbol="n", source="Extra 6.A; " + OURS)
+    sizes: tuple[int, ...] = setting(
+        (1000, 4000, 16000), low=2, high=64_000, symbol="n", source="Extra 6.A; " + OURS
+    )
     eps: tuple[float, ...] = setting(
         (1e-2, 3e-3, 1e-3), low=1e-8, symbol=r"\epsilon", unit="gradient norm", source="Extra 6.A; " + OURS
     )
@@ -72,8 +74,8 @@ class Settings(ChapterSettings):
     def marks(self) -> tuple[float, ...]:
         """Passes at which a run is recorded."""
         ratio = self.passes ** (1 / (self.checkpoints - 2))
-        inner = (float(f"{ratio**k:.3g}") for k in range(self.checkpoints - 2))
-        return (0.0, *inner, self.passes) if self.passes > 1 else (0.0, 1.0)
+        inner = {float(f"{ratio**k:.3g}") for k in range(self.checkpoints - 2)}  # rounded, some may be one
+        return (0.0, *sorted(m for m in inner if m < self.passes), self.passes)
 
     def held_out_seeds(self) -> tuple[int, ...]:
         """Seeds for choosing steps; their streams are disjoint from those of the reported seeds."""

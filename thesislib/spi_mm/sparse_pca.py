@@ -39,8 +39,6 @@ class SparsePCA(LinearSum):
         Replace the l1 norm by :math:`\theta\ge0` (non-negative PCA); `lam` must then be 0.
     """
 
-    loss = "negative_square"
-
     def __init__(self, X, lam=0.05, *, centre=False, normalise=False, non_negative=False) -> None:
         if not lam >= 0 or (non_negative and lam):
             raise ValueError(f"lam = {lam!r} must be zero or more, and zero for non-negative PCA")
@@ -88,7 +86,7 @@ class SparseFactorisation(FiniteSum):
     L : float or None
         Smoothness constant. The provable one, :math:`2.75\max_i\|x_i\|^2/\mu`, is hundreds of times
         too large, so by default it is measured around the start (see
-        :meth:`measured_smoothness`).
+        :meth:`measured_smoothness`), and so is ``L_f``, which is L if that is given.
     seed : int
         Draws the K rows that :meth:`start` begins with.
     centre : bool
@@ -105,7 +103,11 @@ class SparseFactorisation(FiniteSum):
         self.K, self.d, self.lam, self.ridge, self.seed = K, self.rows * K, float(lam), float(ridge), seed
         norms2 = (self.X * self.X).sum(axis=1)
         self.norms, self.energy = np.sqrt(np.asarray(norms2).ravel()), float(norms2.sum() / self.n)
-        self.L = float(L) if L is not None else self.measured_smoothness()
+        self.L, self._L_f = (float(L), float(L)) if L is not None else self.measured_smoothness()
+
+    @property
+    def L_f(self) -> float:
+        return self._L_f
 
     def codes(self, D: np.ndarray, batch: np.ndarray | None = None) -> np.ndarray:
         r"""Best codes :math:`\alpha_i=(D^\top D+\mu I)^{-1}D^\top x_i`, shape (batch, K)."""
@@ -165,8 +167,11 @@ class SparseFactorisation(FiniteSum):
         rows = rows.toarray() if sparse.issparse(rows) else rows
         return np.ascontiguousarray((rows / self.norms[picked, None]).T).ravel()
 
-    def measured_smoothness(self, draws: int = 4, sample: int = 256, powers: int = 10) -> float:
-        r"""Largest of some ratios :math:`\sqrt{\overline{\|\nabla f_i(D)-\nabla f_i(D')\|^2}}/\|D-D'\|`.
+    def measured_smoothness(self, draws: int = 4, sample: int = 256, powers: int = 10) -> tuple[float, float]:
+        r"""L and :math:`L_f`: the largest of some ratios of a change of gradients to :math:`\|D-D'\|`.
+
+        Of L the change is :math:`\sqrt{\overline{\|\nabla f_i(D)-\nabla f_i(D')\|^2}}`, of :math:`L_f` the norm of
+        the mean change.
 
         Pairs D, D' lie 0.1 apart around the start, first in a random direction, then in the one in which the mean
         gradient has just changed: the power method on its derivative. A random direction alone, in so many dimensions,
@@ -181,7 +186,8 @@ class SparseFactorisation(FiniteSum):
         powers : int
             Ratios at each place.
         """
-        rng, first, steepest = np.random.default_rng(self.seed), self.start(), 0.0
+        rng, first = np.random.default_rng(self.seed), self.start()
+        steepest = steepest_mean = 0.0
         batch = rng.choice(self.n, min(sample, self.n), replace=False)
         for _ in range(draws):
             D = self.prox(first + 0.1 * rng.standard_normal(self.d), np.inf)
@@ -191,7 +197,8 @@ class SparseFactorisation(FiniteSum):
                 change = self.component_gradients(D + move, batch) - here
                 steepest = max(steepest, float(np.sqrt(np.mean(np.sum(change**2, axis=1)))) / 0.1)
                 move = change.mean(axis=0)
-        return steepest
+                steepest_mean = max(steepest_mean, float(np.linalg.norm(move)) / 0.1)
+        return steepest, steepest_mean
 
     def component_gradients(self, theta: np.ndarray, batch: np.ndarray) -> np.ndarray:
         D, X = theta.reshape(self.rows, self.K), self.X[batch]
