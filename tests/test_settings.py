@@ -18,6 +18,7 @@ class Settings(ChapterSettings):
     limit: float | None = setting(None, low=1.0)
     grid: tuple[float, ...] = setting((1.0,), low=0.0, high=10.0)
     fast: bool = setting(False)
+    extras: tuple[float, ...] = setting(())
     label: str = setting("plain", choices=("plain", "bold"))
 
 
@@ -35,7 +36,7 @@ roots = st.integers(0, 2**63)
         ({"limit": None}, None),
         ({"grid": [1, 2.5]}, (1.0, 2.5)),
         ({"grid": 4}, (4.0,)),
-        ({"grid": ()}, ()),
+        ({"extras": ()}, ()),
         ({"dataset": "b"}, ("b",)),
         ({"dataset": ["c", "a"]}, ("c", "a")),
         ({"fast": True}, True),
@@ -66,6 +67,10 @@ def test_what_is_accepted_and_how_it_is_held(given_, held):
         ({"rate": 2.0000001}, "out of range"),
         ({"limit": 0.5}, "limit = 0.5 is out of range: 1.0 <= limit"),
         ({"limit": float("nan")}, "limit = nan is out of range: 1.0 <= limit"),
+        ({"limit": float("inf")}, "limit = inf; expected a finite number"),
+        ({"extras": (1.0, float("-inf"))}, "extras = -inf; expected a finite number"),
+        ({"extras": float("nan")}, "extras = nan; expected a finite number"),
+        ({"grid": ()}, "grid is empty; give one or more"),
         ({"limit": "none"}, "limit = 'none' is str, expected float"),
         ({"grid": (1.0, 11.0)}, "grid = 11.0 is out of range: 0.0 <= grid <= 10.0"),
         ({"grid": (1.0, "2")}, "grid = '2' is str, expected float"),

@@ -7,6 +7,7 @@ Each chapter has one subclass of :class:`ChapterSettings` and three instances of
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -40,7 +41,7 @@ def setting(
     Parameters
     ----------
     default
-        The value unless a profile or a reader says otherwise.
+        The value unless a profile or a reader says otherwise. An empty tuple says that the field may be empty.
     symbol, unit, source
         How the thesis writes it (LaTeX, without dollars), its unit, and where the value comes from.
     choices
@@ -51,7 +52,7 @@ def setting(
         Inclusive bounds of a number, or of each number of a tuple.
     """
     facts = {"symbol": symbol, "unit": unit, "source": source}
-    limits = {"choices": choices, "paths": paths, "low": low, "high": high}
+    limits = {"choices": choices, "paths": paths, "low": low, "high": high, "empty": default == ()}
     return dataclasses.field(default=default, metadata=facts | limits)
 
 
@@ -132,8 +133,11 @@ def _checked(name: str, value: Any, kind: Any, facts: Mapping[str, Any]) -> Any:
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
         items = value if isinstance(value, list | tuple) else (value,)
-        if not items and facts.get("choices"):
-            raise SettingsError(f"{name} is empty; choose from {', '.join(map(str, facts['choices']))}")
+        if not items and (facts.get("choices") or not facts.get("empty", True)):
+            would = (
+                f"choose from {', '.join(map(str, c))}" if (c := facts.get("choices")) else "give one or more"
+            )
+            raise SettingsError(f"{name} is empty; {would}")
         found = tuple(_checked(name, one, item, facts) for one in items)
         if len(set(found)) < len(found):
             raise SettingsError(f"{name} = {list(items)} names one of them twice")
@@ -150,4 +154,6 @@ def _checked(name: str, value: Any, kind: Any, facts: Mapping[str, Any]) -> Any:
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         bounds = f"{'' if low is None else f'{low} <= '}{name}{'' if high is None else f' <= {high}'}"
         raise SettingsError(f"{name} = {value!r} is out of range: {bounds}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SettingsError(f"{name} = {value!r}; expected a finite number")
     return value

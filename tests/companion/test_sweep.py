@@ -83,6 +83,11 @@ def test_values_as_typed(text, values):
     assert sweep_cli.several(text) == values
 
 
+def test_a_variable_of_the_shell_that_is_not_set_is_no_value():
+    with pytest.raises(CompanionError, match="a parameter has no value"):
+        sweep_cli.several("")
+
+
 @pytest.mark.parametrize(("text", "found"), [("0:3", [0, 1, 2]), ("4", [4]), ("1,3", [1, 3])])
 def test_seeds_as_typed(text, found):
     assert sweep_cli.seeds(text) == found

@@ -298,7 +298,7 @@ def _value(text: str) -> Any:
     Raises
     ------
     CompanionError
-        If it is neither a plain value nor a list of them.
+        If it is empty, or neither a plain value nor a list of them.
     """
     try:
         value = yaml.safe_load(text)
@@ -307,6 +307,10 @@ def _value(text: str) -> Any:
     except yaml.YAMLError:
         raise CompanionError(f"cannot read the value {text!r}; give a number, a word, or a,b,c") from None
     found = [_number(item) for item in (value if isinstance(value, list) else [value])]
+    if value is None:
+        raise CompanionError(
+            "a parameter has no value; leave it out for the profile's own, or give [] for none"
+        )
     if any(
         isinstance(item, dict | list) or (isinstance(item, float) and not math.isfinite(item))
         for item in found

@@ -14,6 +14,7 @@ from thesislib import sources
 from thesislib.companion import house, making, provenance, records, runner, runs
 from thesislib.companion.house import Chapter, CompanionError
 from thesislib.companion.records import Record
+from thesislib.datasets import DatasetError
 from thesislib.evidence import Finding
 from thesislib.settings import ChapterSettings
 
@@ -98,7 +99,10 @@ def make(
     made = []
     for identity, run_it in experiments.items():
         since = making.spent()
-        frame = run_it(settings)
+        try:
+            frame = run_it(settings)
+        except DatasetError as error:  # the reader's data: the other errors are ours
+            raise CompanionError(f"{identity}: {error}") from None
         price = making.price(since, making.spent())
         record = making.record_of(
             chapter,

@@ -205,8 +205,8 @@ def _claim(sweep: Sweep, resume: bool) -> None:
     card, held = sweep.folder / "sweep.json", None
     with contextlib.suppress(OSError, ValueError):
         held = json.loads(card.read_text())
-    if held == sweep.card() and not resume:
-        ready = sum(sweep.whole(p) for p in sweep.points)
+    ready = sum(sweep.whole(p) for p in sweep.points) if held == sweep.card() else 0
+    if ready and not resume:
         raise CompanionError(
             f"{sweep.folder} holds this sweep, {ready} of {len(sweep.points)} points done: --resume goes on"
         )
