@@ -147,3 +147,11 @@ def test_images_that_require_a_gradient_have_the_same_maps(maps):
     goal = Goal(model(images).argmax(1))
     found = maps(model, images.clone().requires_grad_(), goal)
     assert not found.requires_grad and torch.equal(found, maps(model, images, goal))
+
+
+def test_a_caller_without_gradients_gets_the_same_maps():
+    (model, _), images = linear(), torch.rand(3, 1, 2, 2, dtype=torch.float64)
+    goal = Goal(model(images).argmax(1))
+    with torch.no_grad():
+        found = white_box(model, images, goal)
+    assert torch.equal(found, white_box(model, images, goal)) and found.any()

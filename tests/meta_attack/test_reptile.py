@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 
 import pytest
 import torch
@@ -280,3 +281,19 @@ def test_the_released_settings_for_mnist_are_the_defaults():
         "steps": 11 * 546, "batch": 32 * 25, "inner_steps": 5, "inner_lr": 0.01, "outer_lr": 0.01,
         "target": 0.0, "every": 11,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change", [{"steps": 0}, {"steps": 2.5}, {"batch": -4}, {"every": 0}, {"inner_lr": 0.0}, {"outer_lr": -1}]
+)
+def test_numbers_that_cannot_be_are_refused(change):
+    ((name, value),) = change.items()
+    with pytest.raises(ValueError, match=f"{name} = {value}, expected"):
+        dataclasses.replace(HOW, **change)
+
+
+@pytest.mark.parametrize("train", [reptile, functools.partial(vanilla, lr=0.01)])
+def test_maps_that_are_not_finite_are_no_meta_attacker(train, attacker, tasks, held_out):
+    images, maps = tasks[0]
+    with pytest.raises(FloatingPointError, match="error on the held-out maps is nan at step 2"):
+        train(attacker, [(images, maps * float("nan"))], held_out, HOW)

@@ -5,6 +5,7 @@ What every attack owes (counts, budgets, batches) is in `test_contract.py`.
 
 import dataclasses
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from thesislib.blackbox import Attempt, Goal, Victim
+from thesislib.blackbox.attempt import iterations
 from thesislib.blackbox.goals import cross_entropy, logits
 from thesislib.blackbox.streams import Streams
 from thesislib.meta_attack.autozoom import AutoEncoder, AutoZOOM, _Weight, train_autoencoder
@@ -21,6 +23,7 @@ from thesislib.meta_attack.decision_boundary import DecisionBoundary
 from thesislib.meta_attack.fw_black import FWBlack
 from thesislib.meta_attack.hard_label import HardLabel, along, bisect, start
 from thesislib.meta_attack.opt_attack import OptAttack, border
+from thesislib.meta_attack.zoo import ZOO
 
 W = torch.linspace(-1, 1.5, 16, dtype=torch.float64)
 
@@ -529,6 +532,12 @@ def test_who_finds_no_start_leaves_having_paid_for_the_search():
         (lambda: FWBlack(norm="l1"), "norm = 'l1', expected 'l2' or 'linf'"),
         (lambda: FWBlack(directions=0), "directions = 0, expected at least 1"),
         (lambda: FWBlack(momentum=1.0), "momentum = 1.0, expected within"),
+        (lambda: FWBlack(lr="a"), "lr = 'a', expected more than 0"),
+        (lambda: FWBlack(objective="cross_entropy"), "objective = 'cross_entropy', expected a loss"),
+        (lambda: DecisionBoundary(sideways="a"), "sideways = 'a', expected more than 0"),
+        (lambda: DecisionBoundary(l2_goal=float("nan")), "l2_goal = nan, expected a distance"),
+        (lambda: OptAttack(l2_goal="near"), "l2_goal = 'near', expected a distance"),
+        (lambda: AutoZOOM(decoder="bilinear"), "decoder = 'bilinear', expected an AutoEncoder, or None"),
         (lambda: DecisionBoundary(look=0), "look = 0, expected at least 1"),
         (lambda: DecisionBoundary(inwards=1.0), "inwards = 1.0"),
         (lambda: DecisionBoundary(l2_goal=-1.0), "l2_goal = -1.0, expected a distance"),
@@ -577,3 +586,23 @@ def test_images_of_one_pixel_have_no_sideways(name):
     result = hard(name, pool=pool, max_steps=30)(Victim(model), images, zeros(2))
     assert result.success.all() and (result.adversarial > 0.6).all()
     assert (result.adversarial < 0.61).all()
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [FWBlack(directions=1), Bandits(), ZOO(q=1), AutoZOOM(side=1)],
+    ids=lambda attack: type(attack).__name__,
+)
+def test_without_a_last_step_an_attack_ends_with_the_budget_and_no_earlier(attack, monkeypatch):
+    """A last step of its own would end a rival before the others, whose budget is said to be the same."""
+
+    def sure(images):
+        return torch.tensor([[5.0, 0.0]], dtype=torch.float64).expand(len(images), 2)
+
+    images, goal = torch.rand(1, 1, 4, 4, dtype=torch.float64), Goal(torch.tensor([0]))
+    module = sys.modules[type(attack).__module__]
+    monkeypatch.setattr(module, "iterations", lambda last, victim, otherwise: iterations(last, victim, 7))
+    spent = attack(Victim(sure, budget=200), images, goal).spent.item()
+    assert 200 - 3 <= spent <= 200
+    assert attack(Victim(sure), images, goal).steps.item() == 7  # without a budget it is the attack's own
+    assert dataclasses.replace(attack, max_steps=5)(Victim(sure, budget=200), images, goal).steps.item() == 5

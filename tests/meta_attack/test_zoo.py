@@ -147,6 +147,6 @@ def test_settings_that_cannot_be_are_refused(options, message):
 
 def test_the_paper_s_settings_are_the_defaults():
     assert dataclasses.asdict(ZOO()) == {
-        "lr": 0.01, "c": 0.5, "q": 128, "h": 1e-4, "beta1": 0.9, "beta2": 0.999, "max_steps": 3000,
+        "lr": 0.01, "c": 0.5, "q": 128, "h": 1e-4, "beta1": 0.9, "beta2": 0.999, "max_steps": None,
         "variable": "pixels",
     }  # fmt: skip

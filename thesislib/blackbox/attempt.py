@@ -5,7 +5,8 @@ Thesis, sections 2.3.1 and 3.3.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING
@@ -369,6 +370,22 @@ def whole_fields(attack: object, least: int, *names: str) -> None:
         value = getattr(attack, name)
         if not _default(attack, name) and not (is_whole(value) and value >= least):
             raise ValueError(f"{name} = {value!r}, expected at least {least}, a whole number")
+
+
+def iterations(max_steps: int | None, victim: Victim, otherwise: int) -> Iterator[int]:
+    """The numbers of an attack's iterations, from 1.
+
+    Parameters
+    ----------
+    max_steps : int, optional
+        The last one. None: they go on until the victim's budget is spent, which the attack's own loop notices.
+    victim : Victim
+    otherwise : int
+        The last one where neither is given.
+    """
+    if max_steps is None:
+        return itertools.count(1) if victim.budget is not None else iter(range(1, otherwise + 1))
+    return iter(range(1, max_steps + 1))
 
 
 def share_fields(attack: object, *names: str) -> None:

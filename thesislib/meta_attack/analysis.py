@@ -93,7 +93,7 @@ def _similarities(dataset: str, case: Case, numbers: tuple[int, ...], code: str)
         note(f"{name}, fine-tuned once", copies.maps(clean, every), cost)
     index = run.streams.coordinates(every, clean[0].numel(), attack_.q)
     note("ZOO, q random pixels", _sparse(run, clean, index, attack_.h, base), cost)
-    note("q random directions", _directional(run, clean, attack_.q), attack_.q)
+    note("q random directions", _directional(run, clean, cost), cost)
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
-from thesislib.blackbox.attempt import admitted, positive_fields, share_fields, whole_fields
+from thesislib.blackbox.attempt import admitted, iterations, positive_fields, share_fields, whole_fields
 from thesislib.blackbox.variables import VARIABLES
 
 if TYPE_CHECKING:
@@ -175,7 +175,8 @@ class AutoZOOM:
         Length of the probes' steps; None: one over the latent dimension, as in the paper.
     beta1, beta2 : float
         Decay of Adam's averages, which start anew at the first success and when c changes.
-    max_steps : int
+    max_steps : int, optional
+        None: until the budget is spent; 10,000 where the victim has none.
     variable : {"pixels", "tanh"}
         Where the decoder's output is added: pixels for MNIST, tanh for colour images.
     """
@@ -190,7 +191,7 @@ class AutoZOOM:
     smoothing: float | None = None
     beta1: float = 0.9
     beta2: float = 0.999
-    max_steps: int = 10_000
+    max_steps: int | None = None
     variable: str = "pixels"
 
     def __post_init__(self) -> None:
@@ -198,6 +199,8 @@ class AutoZOOM:
         whole_fields(self, 0, "refine", "max_steps")
         positive_fields(self, "lr", "c", "smoothing")
         share_fields(self, "beta1", "beta2")
+        if not isinstance(self.decoder, AutoEncoder | None):
+            raise ValueError(f"decoder = {self.decoder!r}, expected an AutoEncoder, or None for bilinear")
         if self.variable not in VARIABLES:
             raise ValueError(f"variable = {self.variable!r}, expected one of {', '.join(VARIABLES)}")
 
@@ -224,7 +227,7 @@ class AutoZOOM:
         latent = torch.zeros(len(images), size, dtype=images.dtype, device=images.device)
         adam, weight = _Adam(latent, self), _Weight(latent, self.c)
         current, first = images.clone(), torch.zeros_like(run.meter.counts)
-        for step in range(1, self.max_steps + 1):
+        for step in iterations(self.max_steps, victim, 10_000):
             live = run.affordable(1 + self._vectors(first[run.live]))
             if not len(live):
                 break

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
-from thesislib.blackbox.attempt import admitted, positive_fields, whole_fields
+from thesislib.blackbox.attempt import admitted, iterations, positive_fields, whole_fields
 from thesislib.blackbox.goals import cross_entropy
 
 
@@ -37,7 +37,8 @@ class Bandits:
     tile : int, optional
         Side of the grid, enlarged by nearest pixels (50 for 299 and 224 pixels there); None: a quarter of the
         image's side for colour, half for grey images.
-    max_steps : int
+    max_steps : int, optional
+        None: until the budget is spent; 10,000, as released, where the victim has none.
     """
 
     eps: float = 2.0
@@ -46,7 +47,7 @@ class Bandits:
     exploration: float = 0.01
     fd_eta: float = 0.01
     tile: int | None = None
-    max_steps: int = 10_000
+    max_steps: int | None = None
 
     def __post_init__(self) -> None:
         positive_fields(self, "eps", "image_lr", "prior_lr", "exploration", "fd_eta")
@@ -74,7 +75,7 @@ class Bandits:
         run = Attempt(victim, images, goal, seed=seed, ids=ids, cost=3, objective=cross_entropy)
         current = images.clone()
         guess = torch.zeros(len(images), *grid, dtype=images.dtype, device=images.device)
-        for step in range(1, self.max_steps + 1):
+        for step in iterations(self.max_steps, victim, 10_000):
             live = run.affordable(3)
             if not len(live):
                 break

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 
 import torch
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Goal, Victim
-from thesislib.blackbox.attempt import admitted, whole_fields
+from thesislib.blackbox.attempt import admitted, positive_fields, whole_fields
 from thesislib.meta_attack.hard_label import HardLabel, Pool, check_pool, start
 
 
@@ -55,13 +56,14 @@ class DecisionBoundary:
     def __post_init__(self) -> None:
         whole_fields(self, 1, "starts", "look", "window_sideways", "window_inwards")
         whole_fields(self, 0, "max_steps")
-        if self.sideways <= 0 or not 0 < self.inwards < 1 or self.factor <= 1:
+        positive_fields(self, "sideways", "inwards", "factor")
+        if self.inwards >= 1 or self.factor <= 1:
             raise ValueError(
                 f"sideways = {self.sideways}, inwards = {self.inwards}, factor = {self.factor}; expected above 0, "
                 "within (0, 1), above 1"
             )
-        if self.l2_goal < 0:
-            raise ValueError(f"l2_goal = {self.l2_goal}, expected a distance, or 0 for the nearest")
+        if not (isinstance(self.l2_goal, Real) and self.l2_goal >= 0):
+            raise ValueError(f"l2_goal = {self.l2_goal!r}, expected a distance, or 0 for the nearest")
 
     def __call__(
         self,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
-from thesislib.blackbox.attempt import admitted, positive_fields, whole_fields
+from thesislib.blackbox.attempt import admitted, iterations, positive_fields, share_fields, whole_fields
 from thesislib.blackbox.goals import Objective, cross_entropy
 
 
@@ -37,7 +37,8 @@ class FWBlack:
         A plateau: in so many steps the loss fell by less than this share of its size.
     objective : callable
         Loss to minimise, one of :mod:`~thesislib.blackbox.goals`.
-    max_steps : int
+    max_steps : int, optional
+        None: until the budget is spent; 1,000, as released, where the victim has none.
     """
 
     eps: float = 2.0
@@ -49,16 +50,19 @@ class FWBlack:
     plateau: int = 5
     tolerance: float = 1e-3
     objective: Objective = cross_entropy
-    max_steps: int = 1000
+    max_steps: int | None = None
 
     def __post_init__(self) -> None:
         if self.norm not in ("l2", "linf"):
             raise ValueError(f"norm = {self.norm!r}, expected 'l2' or 'linf'")
-        positive_fields(self, "eps", "smoothing")
+        positive_fields(self, "eps", "smoothing", "lr")
+        share_fields(self, "momentum")
         whole_fields(self, 1, "directions", "plateau")
         whole_fields(self, 0, "max_steps")
-        if not 0 < self.lr <= 1 or not 0 <= self.momentum < 1:
-            raise ValueError(f"lr = {self.lr}, momentum = {self.momentum}, expected within (0, 1] and [0, 1)")
+        if self.lr > 1:
+            raise ValueError(f"lr = {self.lr}, expected within (0, 1]")
+        if not callable(self.objective):
+            raise ValueError(f"objective = {self.objective!r}, expected a loss, goals.cross_entropy say")
 
     def __call__(
         self,
@@ -75,7 +79,7 @@ class FWBlack:
         current, average = images.clone(), torch.zeros_like(images)
         drops = torch.zeros_like(run.loss)
         past = run.loss.clone()
-        for step in range(1, self.max_steps + 1):
+        for step in iterations(self.max_steps, victim, 1000):
             live = run.affordable(cost)
             if not len(live):
                 break

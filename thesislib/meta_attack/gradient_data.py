@@ -40,7 +40,7 @@ def white_box(model: nn.Module, images: Tensor, goal: Goal, *, chunk: int = 64) 
     if not (is_whole(chunk) and chunk >= 1):
         raise ValueError(f"chunk = {chunk!r}, expected at least 1 image, a whole number")
     parts = []
-    with evaluating(model):
+    with evaluating(model), torch.enable_grad():  # whatever the caller has switched off
         for rows in torch.arange(len(images), device=images.device).split(chunk):
             batch = images[rows].clone().requires_grad_()
             scores = as_scores(model(batch), batch)

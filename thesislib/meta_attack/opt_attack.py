@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -64,11 +65,11 @@ class OptAttack:
     max_steps: int = 1000
 
     def __post_init__(self) -> None:
-        positive_fields(self, "beta", "alpha", "expand", "tolerance")
+        positive_fields(self, "beta", "alpha", "least_alpha", "expand", "tolerance")
         whole_fields(self, 1, "starts", "vectors", "tries")
         whole_fields(self, 0, "max_steps")
-        if self.l2_goal < 0:
-            raise ValueError(f"l2_goal = {self.l2_goal}, expected a distance, or 0 for the nearest")
+        if not (isinstance(self.l2_goal, Real) and self.l2_goal >= 0):
+            raise ValueError(f"l2_goal = {self.l2_goal!r}, expected a distance, or 0 for the nearest")
 
     def __call__(
         self,

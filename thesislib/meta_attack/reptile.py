@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from thesislib.blackbox.attempt import positive_fields, whole_fields
 from thesislib.meta_attack.meta_attacker import MetaAttacker
 
 if TYPE_CHECKING:
@@ -39,6 +41,11 @@ class Reptile:
         Training ends once the error on the held-out maps is at most this.
     every : int
         Meta steps between two looks at the held-out maps; the best weights seen are returned.
+
+    Raises
+    ------
+    ValueError
+        If a number of steps or images is no whole one of 1 or more, or a rate not above 0.
     """
 
     steps: int = 6006
@@ -48,6 +55,10 @@ class Reptile:
     outer_lr: float = 0.01
     target: float = 0.0
     every: int = 11
+
+    def __post_init__(self) -> None:
+        whole_fields(self, 1, "steps", "batch", "inner_steps", "every")
+        positive_fields(self, "inner_lr", "outer_lr")
 
 
 def reptile(
@@ -78,6 +89,8 @@ def reptile(
     ------
     ValueError
         If a task has other shapes than the meta attacker, or fewer images than a batch.
+    FloatingPointError
+        If the error on the held-out maps ceases to be finite.
     """
     _check(attacker, tasks, how.batch)
     generator = torch.Generator().manual_seed(seed)
@@ -183,6 +196,11 @@ class _Keeper:
 
     def look(self, attacker: MetaAttacker, step: int, gradients: int) -> float:
         error = error_of(attacker, *self.held_out)
+        if not math.isfinite(error):
+            raise FloatingPointError(
+                f"the error on the held-out maps is {error} at step {step}; lower the rates, or look for maps that are "
+                "not finite"
+            )
         self.rows.append({"step": step, "gradients": gradients, "error": error})
         if error < self.lowest:
             self.best, self.lowest = copy.deepcopy(attacker).eval(), error

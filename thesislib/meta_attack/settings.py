@@ -110,6 +110,10 @@ class Settings(ChapterSettings):
         for name in ("first", "last"):
             if (getattr(self, name) or 0) % BATCH:
                 raise SettingsError(f"{name} = {getattr(self, name)} is no multiple of {BATCH}")
+        if self.first >= self.images:
+            raise SettingsError(
+                f"first = {self.first}, but the first of images = {self.images} is 0; give less"
+            )
 
     def column(self, dataset: str) -> Column:
         """The column of a data set."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
-from thesislib.blackbox.attempt import admitted, positive_fields, share_fields, whole_fields
+from thesislib.blackbox.attempt import admitted, iterations, positive_fields, share_fields, whole_fields
 from thesislib.blackbox.differences import probe
 from thesislib.blackbox.variables import VARIABLES
 
@@ -33,7 +33,8 @@ class ZOO:
         Half the distance of the two probes.
     beta1, beta2 : float
         Decay of Adam's averages; each coordinate counts its own steps.
-    max_steps : int
+    max_steps : int, optional
+        None: until the budget is spent; 3,000 where the victim has none.
     variable : {"pixels", "tanh"}
         Where the perturbation lives: pixels for MNIST, tanh for colour images.
 
@@ -53,7 +54,7 @@ class ZOO:
     h: float = 1e-4
     beta1: float = 0.9
     beta2: float = 0.999
-    max_steps: int = 3000
+    max_steps: int | None = None
     variable: str = "pixels"
 
     def __post_init__(self) -> None:
@@ -88,7 +89,7 @@ class ZOO:
         space = VARIABLES[self.variable]
         flat, delta = images.flatten(1), torch.zeros_like(images).flatten(1)
         mean, square, count = (torch.zeros_like(delta) for _ in range(3))
-        for step in range(1, self.max_steps + 1):
+        for step in iterations(self.max_steps, victim, 3000):
             live = run.affordable(2 * self.q + 1)
             if not len(live):
                 break
