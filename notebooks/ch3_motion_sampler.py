@@ -207,7 +207,8 @@ page.record(
 )
 
 # %% [markdown]
-# Bands are 95 % intervals over clips. A clip that is fooled keeps the loss of that moment.
+# Bands are 95 % intervals over clips. Of each clip the lowest loss of its checks so far is shown, and a clip that is
+# fooled keeps its own.
 #
 # ## 3.2 Related work
 #

@@ -176,6 +176,7 @@ def test_clips_that_require_a_gradient_are_attacked_like_others(case, room):
         (lambda: ENES(kappa="a"), "kappa = 'a', expected more than 0"),
         (lambda: EBandits(tile=0), "tile = 0, expected at least 1"),
         (lambda: MESampler(noise=NoiseSampler("one-noise"), step=0), "step = 0, expected more than 0"),
+        (lambda: MESampler(noise="warp"), "noise = 'warp'; expected a NoiseSampler"),
         (lambda: NoiseSampler(period=2.5), "period = 2.5"),
         (lambda: VBAD(None), "image_model is NoneType, expected a module or a function of frames"),
         (lambda: VBAD(len, samples=2.5), "samples = 2.5, expected at least 1, a whole number"),

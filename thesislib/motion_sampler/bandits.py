@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
-from thesislib.blackbox.attempt import positive_fields, whole_fields
+from thesislib.blackbox.attempt import iterations, positive_fields, whole_fields
 from thesislib.motion_sampler.losses import loss_of
 from thesislib.motion_sampler.prior import (
     admitted_clips,
@@ -55,7 +55,7 @@ class EBandits:
     loss: str = "second_probability"
     kappa: float = 0.03
     step: float = 0.01
-    max_steps: int = 20_000
+    max_steps: int | None = None
 
     def __post_init__(self) -> None:
         positive_fields(self, "exploration", "prior_lr", "eps", "kappa", "step")
@@ -88,7 +88,7 @@ class EBandits:
         clean, current = images[rows], images[rows]
         shape = (images.shape[1], 1 if self.shared else images.shape[2], self.tile, self.tile)
         prior = images.new_zeros(len(rows), *shape)
-        for count in range(1, self.max_steps + 1):
+        for count in iterations(self.max_steps, victim, 20_000):
             live = run.affordable(3)
             if not len(live):
                 break

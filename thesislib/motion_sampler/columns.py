@@ -62,7 +62,7 @@ THESIS: dict[str, Column] = {
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "E-NES": {"samples": 5, "step": 0.025},
-    "E-Bandits": {"tile": 4, "shared": True},
+    "E-Bandits": {"tile": 4, "shared": True, "step": 0.025},
     "V-BAD": {"samples": 5},
     "ME-Sampler(MV)": {"assignment": "per frame"},
 }

@@ -42,8 +42,8 @@ def fig_3_1(settings: Settings) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Keys ``method``, ``clip``, ``queries``; values ``loss`` (of the last check so far; a clip that is fooled keeps
-        its last) and ``picture``: the stages of Figure 3.2, one each in the first rows of the motion-excited sampler.
+        Keys ``method``, ``clip``, ``queries``; values ``loss`` (see :func:`curves`) and ``picture``: the stages of
+        Figure 3.2, one each in the first rows of the motion-excited sampler.
     """
     frame = curves(settings)
     rows = frame.index[frame["method"] == OURS][: len(STAGES)]

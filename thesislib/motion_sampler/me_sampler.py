@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
-from thesislib.blackbox.attempt import numbers, positive_fields, whole_fields
+from thesislib.blackbox.attempt import iterations, numbers, positive_fields, whole_fields
 from thesislib.motion_sampler.losses import loss_of
 from thesislib.motion_sampler.prior import (
     admitted_clips,
@@ -52,8 +52,8 @@ class MESampler:
     delta : float
         Exploration.
     prior_lr : float
-    max_steps : int
-        20,000 are the 60,000 queries of the released code.
+    max_steps : int, optional
+        None: until the budget is spent; 20,000, as released, where the victim has none.
     watch : callable, optional
         Called as ``watch(step, rows, pattern, prior, clips)`` after each iteration, before its check: for looking
         on, never for steering.
@@ -67,13 +67,15 @@ class MESampler:
     eps: float | None = None
     delta: float = 0.1
     prior_lr: float = 0.1
-    max_steps: int = 20_000
+    max_steps: int | None = None
     watch: Callable[[int, Tensor, Tensor, Tensor, Tensor], None] | None = None
 
     def __post_init__(self) -> None:
         positive_fields(self, "kappa", "step", "eps", "delta", "prior_lr")
         whole_fields(self, 0, "max_steps")
         loss_of(self.loss)
+        if not isinstance(self.noise, NoiseSampler):
+            raise ValueError(f"noise = {self.noise!r}; expected a NoiseSampler, NoiseSampler('look-up') say")
         if self.maps is None and self.noise.needs_maps:
             raise ValueError(f"sampler = {self.noise.sampler!r} reads motion maps, but maps is None")
 
@@ -102,7 +104,7 @@ class MESampler:
         clean, current = images[rows], images[rows]
         shape = (images.shape[1], self.noise.frames(images), *images.shape[3:])
         prior = images.new_zeros(len(rows), *shape)
-        for count in range(1, self.max_steps + 1):
+        for count in iterations(self.max_steps, victim, 20_000):
             live = run.affordable(3)
             if not len(live):
                 break

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
-from thesislib.blackbox.attempt import positive_fields, whole_fields
+from thesislib.blackbox.attempt import iterations, positive_fields, whole_fields
 from thesislib.motion_sampler.losses import loss_of
 from thesislib.motion_sampler.prior import admitted_clips, kept, sign_step
 
@@ -35,7 +35,8 @@ class ENES:
         ``c``, about the L2 length of a query's change in the whole clip.
     loss, kappa, step
         As for :class:`~thesislib.motion_sampler.me_sampler.MESampler`.
-    max_steps : int
+    max_steps : int, optional
+        None: until the budget is spent; 20,000 where the victim has none.
     """
 
     samples: int = 50
@@ -43,7 +44,7 @@ class ENES:
     loss: str = "second_probability"
     kappa: float = 0.03
     step: float = 0.01
-    max_steps: int = 20_000
+    max_steps: int | None = None
 
     def __post_init__(self) -> None:
         positive_fields(self, "fd_eta", "kappa", "step")
@@ -67,7 +68,7 @@ class ENES:
         run = Attempt(victim, images, goal, seed=seed, ids=ids, cost=cost, objective=loss_of(self.loss))
         rows = run.live
         clean, current = images[rows], images[rows]
-        for count in range(1, self.max_steps + 1):
+        for count in iterations(self.max_steps, victim, 20_000):
             live = run.affordable(cost)
             if not len(live):
                 break

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
-from thesislib.blackbox.attempt import positive_fields, whole_fields
+from thesislib.blackbox.attempt import iterations, positive_fields, whole_fields
 from thesislib.motion_sampler.losses import loss_of
 from thesislib.motion_sampler.nes import TOGETHER, antithetic
 from thesislib.motion_sampler.prior import admitted_clips, inside, kept
@@ -53,7 +53,8 @@ class VBAD:
     patience : int
     random_start : bool
         Untargeted: start anywhere in the ball.
-    max_steps : int
+    max_steps : int, optional
+        None: until the budget is spent; 20,000 where the victim has none.
     """
 
     image_model: Callable[[Tensor], Tensor]
@@ -68,7 +69,7 @@ class VBAD:
     least_step: float = 0.001
     patience: int = 20
     random_start: bool = True
-    max_steps: int = 20_000
+    max_steps: int | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.image_model):
@@ -112,7 +113,7 @@ class VBAD:
             current = inside(clean, clean + self.kappa * noise, self.kappa)
         step = images.new_full((len(images),), self.step)
         since = run.loss.clone()
-        for count in range(1, self.max_steps + 1):
+        for count in iterations(self.max_steps, victim, 20_000):
             live = run.affordable(cost)
             if not len(live):
                 break
