@@ -1,5 +1,6 @@
 """The training loop: the mathematics of a step, and runs that are the same however they were run."""
 
+import copy
 import doctest
 import math
 import os
@@ -657,3 +658,12 @@ def test_recipes_that_make_no_sense(field):
 def test_the_examples_run():
     for module in (training, recipe):
         assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_trained():
+    model = nn.Linear(2, 2)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match="device = 'cuda', but PyTorch finds no GPU here; 'cpu' would do"):
+        fit(model, (torch.rand(4, 2), torch.tensor([0, 1, 0, 1])), Recipe(epochs=1), device="cuda")
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())

@@ -123,7 +123,8 @@ def fit(
     Raises
     ------
     ValueError
-        If data, labels, a sampler's indices or the checkpoint do not fit; if ``keep_best`` lacks test data.
+        If data, labels, a sampler's indices or the checkpoint do not fit; if ``keep_best`` lacks test data; on a
+        GPU that is not there.
     TypeError
         If data are not tensors of the types above.
     FloatingPointError
@@ -291,6 +292,8 @@ def _bar(recipe: Recipe, team: _Team) -> tqdm:
 def _team(device: str | torch.device) -> _Team:
     """Join the other processes, if ``torchrun`` started some."""
     device = torch.device(device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device = {str(device)!r}, but PyTorch finds no GPU here; 'cpu' would do")
     if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         return _Team(device, 0, 1)
     if device.type == "cuda":

@@ -580,3 +580,14 @@ def test_two_processes_train_jointly_with_and_without_labels(tmp_path):
         assert all(torch.equal(weights[name], others[name]) for name in weights)
         assert all(map(math.isfinite, history["spread"])) and history["train_loss"] == theirs["train_loss"]
         assert "spread" not in theirs
+
+
+def test_what_is_no_filter_no_option_and_no_ensemble_is_said(classifier, pictures):
+    trunk, head = nn.Conv2d(1, 8, 3), nn.Linear(8, 2)
+    with pytest.raises(TypeError, match="filter = 'standard'; expected a module"):
+        HeterotopicEnsemble(trunk, head, filter="standard", channels=8)
+    for ssl, has in (("SimSiam", "none"), ("MoCo v2", "queue, momentum, temperature"), ("rotation", "none")):
+        with pytest.raises(TypeError, match=f"{ssl} has no option size; it has {has}"):
+            HeterotopicEnsemble(trunk, head, filter=nn.Identity(), channels=8, ssl=ssl, size=3)
+    with pytest.raises(TypeError, match="model is Sequential; expected HeterotopicEnsemble"):
+        fit_joint(classifier(), pictures, RECIPE, strong=StrongView())

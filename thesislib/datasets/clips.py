@@ -95,6 +95,8 @@ def load_clips(
     a frame stands until the next one is due.
     """
     _positive(frames=frames, size=size, test=1 if test is None else test)
+    if train is not None and train < 0:
+        raise DatasetError(f"train = {train}; expected 0 or more clips of each class, or None for all")
     found = locate(name_or_path, "clips")
     if found.entry and found.entry.drawn_by:
         return _filmed(found.name, frames, size, train, test)

@@ -172,7 +172,14 @@ def seen(whole: np.ndarray, frames: int, size: int) -> np.ndarray:
     -------
     array of uint8, shape (frames, size, size, 3)
         The frames of `instants`, each pixel the mean of the area it covers.
+
+    Raises
+    ------
+    ValueError
+        If a number is below 1, or there is no frame.
     """
+    if not (len(whole) and frames >= 1 and size >= 1):
+        raise ValueError(f"{frames} frames of {size} pixels from {len(whole)}; expected 1 or more of each")
     chosen = whole[instants(len(whole), frames)]
     return np.stack([cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA) for frame in chosen])
 

@@ -74,6 +74,8 @@ class HeterotopicEnsemble(nn.Module):
         On an unknown method or bound, with the known ones, on a negative weight, on an option out of range, and
         if the classifier, whose feature the bound is on, takes another number of channels. Maps of another number
         are refused when the first are seen.
+    TypeError
+        If the Filter is no module, or the self-supervised method has no such option.
 
     Examples
     --------
@@ -112,11 +114,17 @@ class HeterotopicEnsemble(nn.Module):
                 "the bound is on its feature, give their number, or bound = None"
             )
         make = method_named(ssl)
+        if not isinstance(filter, nn.Module):
+            raise TypeError(f"filter = {filter!r}; expected a module, make_filter's or nn.Identity() say")
         self.lam, self.eta, self.channels = lam, eta, channels
         self.branch = Branch(trunk, filter, make.mlp(channels, dim))
         self.stage = nn.Identity() if stage is None else stage
         self.classifier = classifier
-        given = inspect.signature(make).bind(self.branch, dim, **options)
+        known = inspect.signature(make)
+        if unknown := sorted(set(options) - set(list(known.parameters)[2:])):
+            takes = ", ".join(list(known.parameters)[2:]) or "none"
+            raise TypeError(f"{ssl} has no option {', '.join(unknown)}; it has {takes}")
+        given = known.bind(self.branch, dim, **options)
         given.apply_defaults()
         self.facts = {"ssl": ssl, "ssl options": dict(given.kwargs), "bound": bound}
         self.method = make(self.branch, dim, **options)

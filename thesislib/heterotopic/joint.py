@@ -119,7 +119,7 @@ def fit_joint(
         steps are not known beforehand, in that step), `loss` is given where labels have no part, or the
         checkpoint is of another joint loss.
     TypeError
-        If `augment` is given: the views are made of `weak` and `strong`.
+        If the model is no ensemble, or `augment` is given: the views are made of `weak` and `strong`.
 
     Warns
     -----
@@ -129,6 +129,10 @@ def fit_joint(
         keeps the spread up, it has if it varies along a line only (less than 1.05 dimensions), or if what enters
         that normalisation varies less than its ``eps``.
     """
+    if not isinstance(model, HeterotopicEnsemble):
+        raise TypeError(
+            f"model is {type(model).__name__}; expected HeterotopicEnsemble(trunk, classifier, ...)"
+        )
     if "augment" in options:
         raise TypeError("augment has no place in a joint training, give its views as weak and strong")
     if loss is not None and not supervised:
