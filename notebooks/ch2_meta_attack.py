@@ -783,6 +783,10 @@ page.record(
 #
 # What a batch of queries is worth, on clean images: every estimate below may spend as many as one fine-tuning of the meta
 # attacker costs. The two maps that come straight out of the network spend none.
+#
+# On MNIST 1 is out of reach. Its background is flat, many maxima of the pooling are ties there, and automatic differentiation picks one
+# of several slopes. The slopes of all 784 pixels, each measured by a query of its own, have a cosine of 0.68 with it in the mean of twelve
+# images of the recorded run (0.05 to 0.88); of the pixels that are neither black nor white, 0.996.
 
 
 # %% tags=["hide-input"]
