@@ -761,7 +761,7 @@ page.record(
 #
 # - *What phase I gains on the head is that it knows no tail.* On the small sets Table 4.1 leaves open whether it is better there. On
 #   CIFAR-100-LT (recorded, five seeds) it is, by two points, but not once the joint model too may answer with head classes only, nor by a
-#   linear probe: features learnt with the tail serve the head as well.
+#   linear probe, as far as five seeds can tell: for the head, features learnt with the tail are about as good.
 # - *Phase II pays for the tail with the head.* It lifts Medium and Few far above cross-entropy, as every method does that
 #   re-balances, but it sees a handful of exemplars of each head class, and Many falls by more than it does with cRT, LDAM-DRW or
 #   balanced softmax. The memory-retentive loss wins little of that back (Table 4.9), more exemplars win more (Figure 4.7).
