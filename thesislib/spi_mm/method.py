@@ -100,7 +100,19 @@ class Method(ABC):
 
     @staticmethod
     def at_least(low: int, **values: float) -> None:
-        """Raise a ValueError that names the option, unless each is a finite number from `low` on."""
+        """Refuse options by name.
+
+        Parameters
+        ----------
+        low : int
+        **values : float
+            Options and what was given for them.
+
+        Raises
+        ------
+        ValueError
+            If one is not a finite number from `low` on.
+        """
         for name, value in values.items():
             if not (math.isfinite(value) and value >= low):
                 raise ValueError(f"{name} = {value!r}; expected {low} or more")
