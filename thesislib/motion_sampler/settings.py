@@ -220,7 +220,7 @@ STAGES = ("frame", "motion map", "noise", "sampled noise", "prior", "perturbatio
 SEARCH: dict[str, tuple[str, ...]] = {
     "E-NES": ("defaults", "samples=5", "samples=10", "samples=5, step=0.025"),
     "E-Bandits": (
-        *("defaults", "shared=True", "tile=4", "tile=4, shared=True", "tile=4, step=0.025"),
+        *("defaults", "tile=4", "tile=4, shared=True", "tile=4, step=0.025"),
         *("tile=4, shared=True, step=0.025", "tile=4, step=0.025, prior_lr=1000.0"),
     ),
     "V-BAD": ("defaults", "samples=5", "samples=5, split=4", "samples=5, sigma=0.01"),
