@@ -997,8 +997,8 @@ display(
 # times as many of the present clips (`thesis run ch3 --only extra-3.C -p search_clips 24`), with one more candidate for the
 # motion-excited sampler (in place of a longer exploration, which changed nothing). No candidate of any method was better there than
 # the one in use by more than the interval of their paired difference, in success or in queries. E-Bandits lacked one, its shared tiles
-# with the step of the others (0.025), and with it fared worse in Table 3.2 than it need have: on 96 clips that no table shows it takes a fifth fewer
-# queries of TSN2D on *looks_many* than with 0.01, of I3D on *moves* as many. It is among the candidates now, and in use.
+# with the step of the others (0.025), and so fared worse in Table 3.2 than it need have: with it, on 96 clips that no table shows, it takes
+# a fifth fewer queries of TSN2D on *looks_many* than with 0.01, of I3D on *moves* as many. It is among the candidates now, and in use.
 
 
 # %% tags=["hide-input"]

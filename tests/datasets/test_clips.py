@@ -157,6 +157,11 @@ def test_what_a_model_sees_is_the_mean_over_each_pixels_area():
     whole = np.random.default_rng(0).integers(0, 256, (6, 24, 24, 3), dtype=np.uint8)
     expected = whole[[1, 4]].reshape(2, 8, 3, 8, 3, 3).mean(axis=(2, 4))
     assert np.abs(seen(whole, 2, 8) - expected).max() <= 0.5 + 1e-9
+    for clip, frames, size in ((whole, 0, 8), (whole, 2, -1), (whole[:0], 2, 8)):
+        with pytest.raises(ValueError, match="expected 1 or more of each"):
+            seen(clip, frames, size)
+    with pytest.raises(DatasetError, match="train = -1; expected 0 or more"):
+        load_clips("moves", train=-1)
 
 
 # ---- a folder of them, as published

@@ -57,6 +57,8 @@ def test_one_run_feeds_every_artefact_and_a_shard_or_a_replay_repeats_it(monkeyp
 def test_shards_and_replays_are_whole_batches():
     with pytest.raises(SettingsError, match="first = 10 is no multiple of 25"):
         resolve("paper", first=10)
+    with pytest.raises(SettingsError, match="first = 50, but the first of images = 50"):
+        resolve("paper", images=50, first=50)
     assert all(REPLAY[name] % 25 == 0 for name in ("images", "sweep_images", "cosine_images"))
     assert resolve("paper", reduced=True, first=25, last=75).window("Opt-attack", "mnist") == range(25, 50)
     assert resolve("paper", reduced=True, images=300).window("Meta attack", "mnist") == range(300)

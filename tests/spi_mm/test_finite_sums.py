@@ -306,6 +306,8 @@ def test_impossible_parameters_are_refused(data):
         NonconvexLogistic(X, y, regulariser="ridge")
     with pytest.raises(ValueError, match="zero for non-negative"):
         SparsePCA(X, 0.1, non_negative=True)
+    with pytest.raises(ValueError, match="all 3 rows of X are zero"):
+        SparsePCA(np.ones((3, 2)), centre=True).start()
     with pytest.raises(ValueError, match="K = 0"):
         SparseFactorisation(X, K=0)
 
