@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 import types
 from dataclasses import dataclass, field
 
@@ -68,6 +69,7 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("THESISLIB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(memo, "_saved", {})
     monkeypatch.setattr(memo, "_made", set())
+    monkeypatch.setattr(memo, "_edited", set())
     calls.clear()
     return tmp_path / "cache"
 
@@ -235,6 +237,25 @@ def test_an_imported_modules_source_is_part_of_the_key(module, cache):
     assert len(files(cache)) == 2
 
 
+def test_code_edited_after_it_was_loaded_is_not_kept_under_the_name_of_the_new(module, cache, tmp_path):
+    """The old code's result would be read by every later process as the new code's."""
+    module(scale=2)
+    (old,) = files(cache)
+    (root,) = (p for p in tmp_path.iterdir() if p.name.startswith("toy"))
+    memo._source.cache_clear()
+    sources._imports.cache_clear()
+    (root / "helper.py").write_text("scale = 5")
+    soon = time.time() + 10
+    os.utime(root / "helper.py", (soon, soon))
+    compute = sys.modules[f"{root.name}.compute"].compute
+    with pytest.warns(UserWarning, match=r"helper\.py was edited while this process ran"):
+        assert compute(10) == 20  # what is loaded is the old code
+    assert files(cache) == [old]
+    os.utime(root / "helper.py", (soon - 100, soon - 100))
+    memo._edited.clear()
+    assert module(scale=5) == 50 and len(files(cache)) == 2
+
+
 def test_a_module_that_is_not_imported_does_not_matter(module, cache):
     module(other="x = 1")
     module(other="x = 2")
@@ -278,6 +299,21 @@ def test_a_damaged_result_is_computed_again(cache, damage):
     assert calls == ["work", "work"]
     assert work(1)["value"] == 1
     assert len(calls) == 2 and files(cache) == [path]
+
+
+def test_a_result_too_large_for_the_memory_left_is_not_thrown_away(cache, monkeypatch):
+    work(1)
+    (path,) = files(cache)
+
+    def full(_):
+        raise MemoryError
+
+    monkeypatch.setattr(memo.pickle, "loads", full)
+    with pytest.raises(MemoryError):
+        work(1)
+    monkeypatch.undo()
+    monkeypatch.setenv("THESISLIB_CACHE", str(cache))
+    assert work(1)["value"] == 1 and calls == ["work"] and files(cache) == [path]
 
 
 def test_an_interrupted_call_leaves_nothing_and_is_made_again(cache):
@@ -409,7 +445,7 @@ def test_readers_and_writers_at_once_see_whole_files(tmp_path):
 def clock(monkeypatch):
     """A clock that moves only when told to."""
     now = [100.0]
-    monkeypatch.setattr(memo, "time", types.SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(memo, "time", types.SimpleNamespace(perf_counter=lambda: now[0], time=time.time))
 
     def sleep(seconds):
         now[0] += seconds
@@ -528,6 +564,13 @@ def test_the_caches_own_code_does_not_join_the_key(cache, monkeypatch):
     work(1)
     seen = []
     monkeypatch.setattr(memo.sources, "code_fingerprint", lambda files, *rest: seen.extend(files) or "x")
-    memo._source.__wrapped__(memo.sources.PACKAGE / "spi_mm" / "runs.py")
+    memo._source.__wrapped__(str(memo.sources.PACKAGE / "spi_mm" / "runs.py"))
     names = {file.name for file in seen}
-    assert "runs.py" in names and not names & {"memo.py", "sources.py"}
+    # A new entry of the catalogue, or another address to fetch a set from, makes no result anew.
+    assert "runs.py" in names and not names & {
+        "memo.py",
+        "sources.py",
+        "catalogue.py",
+        "download.py",
+        "places.py",
+    }

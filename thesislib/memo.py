@@ -12,6 +12,7 @@ import os
 import pickle
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -30,6 +31,8 @@ R = TypeVar("R")
 _saved: dict[str, float] = {}
 _made: set[str] = set()
 _open: list[tuple[dict[str, float], list[float]]] = []
+_BEGAN = time.time()
+_edited: set[Path] = set()
 calls: dict[str, tuple[str, dict[str, Any]]] = {}
 """What this process has asked for, made or read: result to the function's module and name, and its arguments."""
 
@@ -54,7 +57,9 @@ def memoised(data: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
     file of this package that its module imports (but for the caches themselves), and the versions of the
     libraries these import. A file that cannot be read back is computed again. Writing is atomic, so an
     interrupted run leaves complete results or none; a folder that cannot be made raises before anything is computed.
-    Of several processes that want the same result, one computes it and the others wait.
+    Of several processes that want the same result, one computes it and the others wait. Where a file was edited after
+    this process had loaded it, results are computed, and neither read nor kept: they would be the old code's under
+    the new one's name.
 
     Parameters
     ----------
@@ -63,20 +68,24 @@ def memoised(data: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
     """
 
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
+        since = time.time()
+
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             bound = inspect.signature(function).bind(*args, **kwargs)
             bound.apply_defaults()
-            name = f"{function.__qualname__}-{_key(function, bound, data)}.pickle"
+            name = f"{function.__qualname__}-{_key(function, since, bound, data)}.pickle"
             path = folder() / function.__module__ / name
             calls[name] = f"{function.__module__}.{function.__qualname__}", dict(bound.arguments)
+            if _edited:
+                return function(*args, **kwargs)
             if (found := _read(path)) is not None:
                 return _taken(*found)
-            since = time.perf_counter()
+            asked = time.perf_counter()
             with _alone(path):
                 if (found := _read(path)) is not None:  # another process made it meanwhile
                     if _open:
-                        _open[-1][1].append(time.perf_counter() - since)
+                        _open[-1][1].append(time.perf_counter() - asked)
                     return _taken(*found)
                 return make(path, *args, **kwargs)
 
@@ -106,14 +115,13 @@ def memoised(data: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
 
 
 def _read(path: Path) -> tuple[Any, dict[str, float]] | None:
-    """A result and what it and those inside it cost; None if it is not there, or damaged, and then it goes."""
+    """A result and what it and those inside it cost; None if it is not there or cannot be read."""
     try:
         result, costs = pickle.loads(path.read_bytes())
         return result, dict(costs)
-    except OSError:
-        return None
-    except Exception:  # pickle raises nearly anything on a damaged file
-        path.unlink(missing_ok=True)
+    except MemoryError:
+        raise
+    except Exception:  # pickle raises nearly anything on a damaged file, which the next result replaces
         return None
 
 
@@ -162,8 +170,30 @@ def write_atomic(path: Path, content: bytes) -> None:
         raise
 
 
-def _key(function: Callable, bound: inspect.BoundArguments, data: str | None) -> str:
-    source = _source(inspect.getsourcefile(function))
+def source_hash(*files: str | Path, since: float = _BEGAN) -> str:
+    """One hash of the code of some files and of all that they import, without the scaffold of data and caches.
+
+    Parameters
+    ----------
+    *files : path
+    since : float
+        When their code was loaded, in seconds of the epoch: if a file is younger, nothing more is read from the
+        cache or kept in it by this process, and a warning says so once.
+    """
+    found, times = _source(*map(str, files))
+    edited = {file for file, when in times.items() if when > since}
+    if edited and not _edited:
+        warnings.warn(
+            f"{min(edited)} was edited while this process ran: what it computes from here on is neither read from the "
+            "cache nor kept; start the process, or the notebook's kernel, anew",
+            stacklevel=2,
+        )
+    _edited.update(edited)
+    return found
+
+
+def _key(function: Callable, since: float, bound: inspect.BoundArguments, data: str | None) -> str:
+    source = source_hash(inspect.getsourcefile(function), since=since)
     parts = [source, json.dumps(bound.arguments, sort_keys=True, default=_plain)]
     if data is not None:
         from thesislib.datasets import fingerprint  # here, because data sets may themselves be memoised
@@ -173,11 +203,12 @@ def _key(function: Callable, bound: inspect.BoundArguments, data: str | None) ->
 
 
 @functools.cache
-def _source(file: str) -> str:
-    """Hash of a module's closure; taken once a process, since loaded code does not change either."""
-    files, versions = sources.closure(Path(file))
-    mine = {Path(__file__).resolve(), Path(sources.__file__).resolve()}  # decide when, never what
-    return sources.code_fingerprint(set(files) - mine, *versions)
+def _source(*starts: str) -> tuple[str, dict[Path, float]]:
+    """The hash, and when each file was changed; taken once a process, since loaded code does not change either."""
+    files, versions = zip(*(sources.closure(Path(start)) for start in starts), strict=True)
+    found = set().union(*files) - set(sources.SCAFFOLD)
+    times = {file: file.stat().st_mtime for file in found}
+    return sources.code_fingerprint(found, *sorted(set().union(*versions))), times
 
 
 def _plain(value: Any) -> Any:

@@ -19,15 +19,10 @@ from thesislib.datasets.catalogue import known
 if TYPE_CHECKING:
     from thesislib.companion.records import Record
 
-# They decide when something is computed and which data are read, never what comes of it: a record has the
-# fingerprint of its data, and `changed` compares that of embedded ones, which glyphs.py draws.
+# A record has the fingerprint of its data, and `changed` compares that of embedded ones, which glyphs.py draws.
 NEUTRAL = (
-    "thesislib/memo.py",
-    "thesislib/sources.py",
-    "thesislib/datasets/catalogue.py",
-    "thesislib/datasets/download.py",
+    *(file.relative_to(sources.PACKAGE.parent).as_posix() for file in sources.SCAFFOLD),
     "thesislib/datasets/glyphs.py",
-    "thesislib/datasets/places.py",
 )
 
 

@@ -15,16 +15,15 @@ import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from thesislib import sources
 from thesislib.blackbox import AttackResult, Goal, Victim
 from thesislib.blackbox.goals import next_class
-from thesislib.memo import memoised
+from thesislib.datasets import fingerprint
+from thesislib.memo import memoised, source_hash
 from thesislib.meta_attack.attackers import meta_attacker
 from thesislib.meta_attack.column import TARGETED, Learning, Network
 from thesislib.meta_attack.networks import images_of, network, trained
@@ -89,8 +88,11 @@ def attack_rows(case: Case, numbers: range, *, held_out: bool = False) -> pd.Dat
     pandas.DataFrame
         One row an image: ``image`` (the place), ``label``, ``success``, ``l2``, ``linf``, ``queries``, ``steps``.
     """
+    code = source_of(case.method)
+    if case.partner:
+        code += fingerprint(case.partner[0])  # its meta attacker has learnt from other data
     parts = [
-        _rows(case.dataset, case, tuple(numbers[k : k + BATCH]), held_out, source_of(case.method))
+        _rows(case.dataset, case, tuple(numbers[k : k + BATCH]), held_out, code)
         for k in range(0, len(numbers), BATCH)
     ]
     return pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
@@ -139,10 +141,12 @@ def chosen_images(case: Case, numbers: range, held_out: bool = False) -> tuple[T
 
 @functools.cache
 def source_of(method: str) -> str:
-    """Hash of the files behind an attack."""
-    attacks = importlib.import_module("thesislib.meta_attack.attacks")
-    files, versions = sources.closure(Path(inspect.getfile(attacks.ATTACKS[method])))
-    return sources.code_fingerprint(files, *versions)
+    """Hash of the files behind an attack, those of its trained decoder among them."""
+    make = importlib.import_module("thesislib.meta_attack.attacks").ATTACKS[method]
+    files = [inspect.getfile(make)]
+    if "decoder" in inspect.signature(make).parameters:
+        files.append(importlib.import_module("thesislib.meta_attack.codec").__file__)
+    return source_hash(*files)
 
 
 @memoised(data="dataset")

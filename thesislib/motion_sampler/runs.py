@@ -17,7 +17,6 @@ import inspect
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,7 +26,7 @@ from torch import Tensor
 from thesislib import sources
 from thesislib.blackbox import AttackResult, Goal, Victim
 from thesislib.blackbox.goals import next_class
-from thesislib.memo import memoised
+from thesislib.memo import memoised, source_hash
 from thesislib.motion_sampler.column import TARGETED, VideoVictim
 from thesislib.motion_sampler.handcrafted_map import s_value, u_sample
 from thesislib.motion_sampler.recorded_maps import maps_of
@@ -152,9 +151,11 @@ def maps_for(dataset: str, kind: str, ids: list[int], size: tuple[int, int], see
 
 @functools.cache
 def source_of(method: str) -> str:
-    """Hash of the files behind an attack."""
-    files, versions = sources.closure(Path(inspect.getfile(_attacks().METHODS[method].make)))
-    return sources.fingerprint(files, *versions)
+    """Hash of the files behind an attack, and what its name stands for among those of its class."""
+    attacks = _attacks()
+    how = attacks.METHODS[method]
+    text = sources.code(inspect.getsource(attacks.made))
+    return "\n".join([source_hash(inspect.getfile(how.make)), repr(how), text])
 
 
 @memoised(data="dataset")
