@@ -980,10 +980,12 @@ page.record(
 # from thesislib.training import fit, predict, seeded
 #
 # images, labels = pack("ImageNet_LT_train.txt", "imagenet", "train.npy", side=256)
-# test_images, test_labels = pack("ImageNet_LT_test.txt", "imagenet", "test.npy", side=224)
+# test_images, test_labels = pack("ImageNet_LT_test.txt", "imagenet", "test.npy", side=256)
+# test_images = test_images[:, :, 16:-16, 16:-16]  # the middle 224 pixels
 # check_list("imagenet_lt", labels.numpy())
 # recipe = Recipe(epochs=90, batch=512, lr=0.2, weight_decay=5e-4, schedule="cosine")
 # second = Recipe(epochs=30, batch=512, lr=0.02, weight_decay=5e-4, schedule="cosine")
+# # without the colour jitter of the published recipe, for every method alike
 # how = {"augment": ResizedCropFlip(224), "device": "cuda", "precision": "bf16"}
 # head = head_classes(labels.bincount().tolist(), more_than=100)
 #

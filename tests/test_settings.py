@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from thesislib.dual_phase import settings as dual_phase
+from thesislib.heterotopic import settings as heterotopic
 from thesislib.settings import PROFILES, ChapterSettings, SettingsError, resolve, setting
 
 
@@ -152,3 +154,12 @@ def test_a_shorter_run_replays_the_start_of_a_longer_one(root, few, more):
     short, long = ChapterSettings(seed=root, repeats=few), ChapterSettings(seed=root, repeats=more)
     assert short.seeds() == long.seeds()[:few]
     assert len(set(long.seeds())) == more
+
+
+@pytest.mark.parametrize("chapter", [dual_phase, heterotopic])
+def test_a_field_that_would_do_nothing_is_refused(chapter):
+    """Another hash, the same trainings at their full length: not what `-p epochs 2` asks for."""
+    with pytest.raises(SettingsError, match="epochs = 2 does nothing on digits_lt; it is of cifar"):
+        chapter.resolve("laptop", dataset=["digits_lt"], epochs=2)
+    assert chapter.resolve("laptop", dataset=["digits_lt"], epochs=40).epochs == 40
+    assert chapter.resolve("paper", epochs=2).epochs == 2

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -140,6 +141,50 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, change, words):
     with pytest.raises(ValueError, match=words):
         fit(**asked, checkpoint=file)
     assert content(asked["model"]) == before
+
+
+def test_numbers_of_numpy_end_in_a_checkpoint_that_is_read_again(tmp_path):
+    """As a sweep hands them over; pickled as they are, nothing would read them again."""
+    rates, seeds = np.logspace(-2, -1, 2), np.arange(3)
+    how = Recipe(epochs=np.int64(2), lr=rates[0], milestones=np.array([1.0]), schedule="steps")
+    assert how == Recipe(epochs=2, lr=0.01, milestones=(1.0,), schedule="steps") and type(how.lr) is float
+    options = {
+        "seed": seeds[1],
+        "facts": {"beta": np.float64(0.9), "classes": [np.int64(3), 4], "note": None},
+    }
+    one = fit(linear_net(), random_data(), how, checkpoint=tmp_path / "run.pt", **options)
+    assert fit(linear_net(), random_data(), how, checkpoint=tmp_path / "run.pt", **options).equals(one)
+    with pytest.raises(ValueError, match=r"beta was 0\.9, is 0\.8"):
+        fit(linear_net(), random_data(), how, checkpoint=tmp_path / "run.pt", seed=1,
+            facts=options["facts"] | {"beta": 0.8})  # fmt: skip
+
+
+def test_facts_hide_nothing_and_are_plain(tmp_path):
+    options = {"checkpoint": tmp_path / "run.pt", "recipe": Recipe(epochs=1, lr=0.1)}
+    own = {"lr": 5.0, "data": "mine", "path": "here", "recipe": 1, "seed": "x", "images": 0}
+    fit(linear_net(), random_data(), facts=own, **options)
+    with pytest.raises(ValueError, match=r"facts\['lr'\] was 5.0, is 6.0"):
+        fit(linear_net(), random_data(), facts=own | {"lr": 6.0}, **options)
+    with pytest.raises(ValueError, match=r"another run: lr was 0.1, is 0.2"):
+        fit(linear_net(), random_data(), facts=own, **options | {"recipe": Recipe(epochs=1, lr=0.2)})
+    with pytest.raises(
+        TypeError, match=r"view = .* of type object; a checkpoint keeps numbers, text and lists"
+    ):
+        fit(linear_net(), random_data(), facts={"view": object()}, **options)
+
+
+def test_a_seed_for_the_cpu_is_no_gpu_s(monkeypatch):
+    """Whoever trains on a GPU and calls `seeded` in between would have the same dropout again and again."""
+
+    def never(*_):
+        raise AssertionError("a GPU's generator was seeded")
+
+    for name in ("manual_seed", "manual_seed_all"):
+        monkeypatch.setattr(torch.cuda, name, never)
+    first = seeded(3, lambda: torch.rand(4))
+    assert torch.equal(first, seeded(3, lambda: torch.rand(4)))
+    assert torch.equal(first, torch.rand(4, generator=Generator().manual_seed(3)))
+    fit(small_net(), random_data(), Recipe(epochs=1))
 
 
 @pytest.mark.parametrize("damage", [b"", b"no checkpoint", None])

@@ -6,9 +6,11 @@ import dataclasses
 import io
 import os
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -26,16 +28,32 @@ class Checkpoint:
     recipe : Recipe
     data : (images, labels)
         Their content is part of the identity.
-    **facts
-        Plain values that a continued run must have in common with its beginning: the seed, say.
+    facts : mapping
+        What the caller says that a continued run must have in common with its beginning: numbers, text, and lists of
+        them, by name.
+    **own
+        The same from the training loop: the seed, say.
+
+    Raises
+    ------
+    TypeError
+        If a fact is another kind of value, which a file could not be asked for safely.
     """
 
     def __init__(
-        self, path: str | os.PathLike, recipe: Recipe, data: tuple[Tensor, Tensor], **facts: Any
+        self,
+        path: str | os.PathLike,
+        recipe: Recipe,
+        data: tuple[Tensor, Tensor],
+        facts: Mapping[str, Any],
+        **own: Any,
     ) -> None:
-        images, labels = (zlib.crc32(t.cpu().contiguous().view(torch.uint8).numpy()) for t in data)
         self.path = Path(path)
-        self.run = dataclasses.asdict(recipe) | facts | {"images": images, "labels": labels}
+        images, labels = (_crc(t) for t in data)
+        run = dataclasses.asdict(recipe) | own | {"images": images, "labels": labels}
+        # A caller's names stay apart from ours: a fact called "lr" is not the recipe's.
+        run |= {f"facts[{name!r}]" if name in run else name: value for name, value in facts.items()}
+        self.run = {name: _plain(name, value) for name, value in run.items()}
 
     def save(self, model: nn.Module, optimiser: Optimizer, **rest: Any) -> None:
         """Write model, optimiser, `rest` (plain values, tensors); a kill leaves the old file or the new."""
@@ -73,3 +91,48 @@ class Checkpoint:
         model.load_state_dict(weights)
         optimiser.load_state_dict(content["optimiser"])
         return content["rest"]
+
+
+def weights_print(model: nn.Module) -> int:
+    """A number that changes with any weight or buffer of a model: what a second stage starts from, as a fact."""
+    total = 0
+    for name, tensor in model.state_dict().items():
+        total = _crc(tensor, zlib.crc32(name.encode(), total))
+    return total
+
+
+def joined_facts(ours: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Facts of a stage of training and those that its caller adds.
+
+    Parameters
+    ----------
+    ours, given : mapping
+
+    Raises
+    ------
+    ValueError
+        If both name the same.
+    """
+    if taken := sorted(ours.keys() & (given or {}).keys()):
+        raise ValueError(f"facts name {', '.join(taken)}, which are recorded anyway; take other names")
+    return {**ours, **(given or {})}
+
+
+def _crc(tensor: Tensor, start: int = 0) -> int:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return zlib.crc32(flat.view(torch.uint8).numpy(), start)
+
+
+def _plain(name: str, value: Any) -> Any:
+    """The value as Python's own types, which alone are read back without unpickling anything else."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, (list, tuple)):
+        return [_plain(name, item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(name, item) for key, item in value.items()}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(
+        f"{name} = {value!r} is of type {type(value).__name__}; a checkpoint keeps numbers, text and lists of them"
+    )

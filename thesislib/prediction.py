@@ -42,7 +42,12 @@ def predict(
     ------
     ValueError
         On an unknown precision.
+    TypeError
+        If the images are no tensor.
     """
+    if not isinstance(images, Tensor):
+        kind = type(images).__name__
+        raise TypeError(f"images are {kind}, expected a tensor; torch.from_numpy makes one of an array")
     if device is not None:
         model.to(device)
     modes = [(module, module.training) for module in model.modules()]

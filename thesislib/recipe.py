@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -75,7 +76,10 @@ class Recipe:
     keep_best: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "milestones", tuple(self.milestones))
+        object.__setattr__(self, "milestones", tuple(np.asarray(self.milestones).tolist()))
+        for field in fields(self):  # NumPy's numbers end in checkpoints, which could not be read again
+            if isinstance(value := getattr(self, field.name), np.generic):
+                object.__setattr__(self, field.name, value.item())
         milestones = self.milestones
         rules = {
             "epochs": (self.epochs >= 1, "at least 1"),

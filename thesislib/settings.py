@@ -124,6 +124,37 @@ def resolve(profiles: Mapping[str, S], profile: str, **values: Any) -> S:
     return profiles[profile].override(**values)
 
 
+def refuse_idle(
+    found: ChapterSettings, given: Mapping[str, Any], names: tuple[str, ...], datasets: tuple[str, ...]
+) -> None:
+    """Refuse fields that would do nothing in a run.
+
+    Parameters
+    ----------
+    found
+        The run's settings.
+    given
+        Fields that were changed, as :func:`resolve` takes them.
+    names
+        Fields that only some data sets ask for.
+    datasets
+        Those data sets.
+
+    Raises
+    ------
+    SettingsError
+        If one of them is changed and the run has none of the data sets.
+    """
+    if set(datasets) & set(found.dataset):
+        return
+    standard = {field.name: field.default for field in dataclasses.fields(found)}
+    for name in names:
+        if given.get(name) is not None and getattr(found, name) != standard[name]:
+            raise SettingsError(
+                f"{name} = {given[name]!r} does nothing on {', '.join(found.dataset)}; it is of {', '.join(datasets)}"
+            )
+
+
 def _checked(name: str, value: Any, kind: Any, facts: Mapping[str, Any]) -> Any:
     """`value` as a field of type `kind` holds it, or an error that says what would do."""
     if isinstance(kind, types.UnionType):  # `float | None`

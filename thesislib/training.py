@@ -27,7 +27,9 @@ takes its part of every batch, and the gradient is that of the whole batch. Noth
 ``python train.py`` is one process, ``torchrun --nproc-per-node 4 train.py`` is four, each on the GPU of its
 local rank; with ``device="cpu"`` they talk through gloo. Only the first writes the checkpoint, which all must
 be able to read. Without batch normalisation, dropout and augmentation (which draw anew, or look at their own
-part, in each process) the weights are those of one process, to rounding.
+part, in each process) the weights are those of one process, to rounding, if the loss is a plain mean over images.
+One that divides by the batch's weights (class-balanced, LDAM once it re-weights) or compares its images (the
+memory-retentive loss) sees each process's part alone and is then another loss.
 """
 
 from __future__ import annotations
@@ -110,8 +112,8 @@ def fit(
         Written after each epoch. If it exists, training goes on from there, given the same recipe, data, seed and
         `facts`.
     facts : mapping, optional
-        What else a continued training must have in common with its beginning, as plain values by name: a checkpoint
-        cannot look into `loss`, `sampler` or `augment`.
+        What else a continued training must have in common with its beginning, as numbers, text and lists of them by
+        name: a checkpoint cannot look into `loss`, `sampler` or `augment`.
 
     Returns
     -------
@@ -126,7 +128,7 @@ def fit(
         If data, labels, a sampler's indices or the checkpoint do not fit; if ``keep_best`` lacks test data; on a
         GPU that is not there.
     TypeError
-        If data are not tensors of the types above.
+        If data are not tensors of the types above, or a fact is no plain value.
     FloatingPointError
         If the loss or the model ceases to be finite. That is looked at once an epoch, so that no step waits for it:
         the model is spoilt then, the checkpoint of the epoch before is not.
@@ -143,7 +145,7 @@ def fit(
         loop = _Loop(model, recipe, team, precision, loss, sampler, augment)
         rows, best = [], {}
         if checkpoint is not None:
-            file = Checkpoint(checkpoint, recipe, train, seed=seed, precision=precision, **(facts or {}))
+            file = Checkpoint(checkpoint, recipe, train, facts or {}, seed=seed, precision=precision)
             if rest := file.load(model, loop.optimiser):
                 rows, best = rest["rows"], rest["best"]
         for epoch in range(len(rows), recipe.epochs):
@@ -200,7 +202,7 @@ class _Loop:
         """Train for one epoch; mean loss and accuracy."""
         # Streams start anew from (seed, epoch), so that a checkpoint needs no generator's state.
         shared, own = _stream(seed, epoch, 0), _stream(seed, epoch, 1 + self.team.rank)
-        torch.manual_seed(own.initial_seed())  # dropout
+        _seed(own.initial_seed(), self.team.device)  # dropout
         order = self._order(len(data[1]), epoch, shared).to(self.team.device)
         steps = math.ceil(len(order) / self.recipe.batch)
         totals = []
@@ -309,8 +311,16 @@ def _team(device: str | torch.device) -> _Team:
 def _forked(seed: int, device: torch.device) -> Iterator[None]:
     """Global generators that start from `seed` and are put back at the end."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        _seed(seed, device)
         yield
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed the CPU's generator and the device's; ``torch.manual_seed`` would set every GPU's and leave it so."""
+    torch.default_generator.manual_seed(int(seed))
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(int(seed))
 
 
 def _stream(*entropy: int) -> Generator:

@@ -276,12 +276,51 @@ def test_a_loss_that_ceases_to_be_finite_stops_and_says_where(first, tmp_path):
         phase_two(model, train, HEAD, how, checkpoint=tmp_path / "two.pt")
 
 
-def test_a_joint_model_keeps_its_rows_when_the_head_is_every_class_in_another_order():
-    """Only the bank's order is the head's: logits of a joint model are in the order of the classes."""
+def test_a_head_of_every_class_is_in_the_order_of_the_logits():
+    """Else the model of a phase I with its logits along the head would be read with its classes permuted."""
     model, train = resnet(4), toy()
     how = PhaseTwo(recipe=Recipe(epochs=1, batch=16, lr=1e-12), length=16, bank=4, retention=0.0)
-    made = phase_two(model, train, (2, 0, 1, 3), how)
+    with pytest.raises(ValueError, match=r"head = \[2, 0, ...\] is every class, .* give range\(4\)"):
+        phase_two(model, train, (2, 0, 1, 3), how)
+    made = phase_two(model, train, range(4), how)
     torch.testing.assert_close(made[-1].weight, model[-1].weight, rtol=0, atol=1e-6)
+
+
+def test_what_is_frozen_stays_frozen_and_a_copy_can_be_kept_in_every_epoch(first):
+    model, train = copy.deepcopy(first[0]), first[1]
+    model[1].requires_grad_(False)
+    kept = []
+    how = PhaseTwo(recipe=SHORT, length=16, bank=4)
+    made = phase_two(model, train, HEAD, how, on_epoch=lambda m, row: kept.append(copy.deepcopy(m)))
+    assert torch.equal(made[1].weight, model[1].weight) and len(kept) == SHORT.epochs
+    assert not torch.equal(made[-1].weight, kept[0].model[-1].weight)
+    assert any(
+        not torch.equal(a, b) for a, b in zip(made[:-1].parameters(), model[:-1].parameters(), strict=True)
+    )
+
+
+def test_a_checkpoint_goes_with_the_model_that_phase_two_began_from(first, tmp_path):
+    model, train = first
+    how = PhaseTwo(recipe=SHORT, length=16, bank=4, rule="random")
+    phase_two(model, train, HEAD, how, checkpoint=tmp_path / "two.pt")
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other[1].weight[0] += 1e-3
+    with pytest.raises(ValueError, match="another run: base was"):
+        phase_two(other, train, HEAD, how, checkpoint=tmp_path / "two.pt")
+
+
+def test_arrays_and_what_phase_two_has_itself_are_refused(first):
+    model, (images, labels) = first
+    how = PhaseTwo(recipe=SHORT, length=8, bank=2)
+    for call in (
+        lambda: phase_one(resnet(), (images, labels.numpy()), HEAD, SHORT),
+        lambda: phase_two(model, (images, labels.numpy()), HEAD, how),
+    ):
+        with pytest.raises(TypeError, match="labels are ndarray, expected a tensor"):
+            call()
+    with pytest.raises(TypeError, match="sampler: phase II has its own"):
+        phase_two(model, (images, labels), HEAD, how, sampler=lambda epoch, generator: torch.arange(4))
 
 
 def test_statistics_of_any_batch_norm_can_be_frozen():

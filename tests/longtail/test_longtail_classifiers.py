@@ -56,6 +56,25 @@ def test_the_backbone_stays_bit_identical_batch_norm_statistics_too(small, metho
     assert not torch.equal(predict(made, train[0]), predict(model, train[0]))
 
 
+@pytest.mark.parametrize("method", [crt, lws])
+def test_a_checkpoint_goes_with_its_own_base_alone(small, tmp_path, method):
+    model, train = small
+    made = method(model, train, FEW, checkpoint=tmp_path / "two.pt")
+    again = method(model, train, FEW, checkpoint=tmp_path / "two.pt")
+    assert torch.equal(predict(made, train[0]), predict(again, train[0]))
+    other = seeded(1, lambda: cifar_resnet(8, 4)).eval()
+    with pytest.raises(ValueError, match="another run: base was"):
+        method(other, train, FEW, checkpoint=tmp_path / "two.pt")
+
+
+def test_a_model_goes_to_a_device_as_a_whole(small):
+    """Half of it left behind would fail at the caller's next call; seen on the device that holds no data."""
+    model, (images, labels) = copy.deepcopy(small[0]), small[1]
+    with pytest.raises(Exception):  # noqa: B017 - whatever a device without data makes of the features
+        ncm(model, (images, labels), device="meta")
+    assert {p.device.type for p in model.parameters()} == {"meta"}
+
+
 def test_crt_starts_from_a_new_classifier_and_lws_from_scale_one(small):
     model, train = small
     still = Recipe(epochs=1, batch=16, lr=1e-12)

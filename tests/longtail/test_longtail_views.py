@@ -24,6 +24,16 @@ def test_every_view_is_a_crop_of_the_padded_image_or_of_its_mirror(pad, flip, se
         assert any(found) or (flip and any(mirrored))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_resized_crop_of_floats_stays_one(dtype):
+    """Rounded to whole numbers, values in [0, 1] would be black and white."""
+    whole = torch.randint(256, (6, 3, 12, 12), dtype=torch.uint8, generator=stream())
+    view = ResizedCropFlip(8)
+    floats = view((whole.float() / 255).to(dtype), stream(1))
+    assert floats.dtype == dtype
+    torch.testing.assert_close(255 * floats.float(), view(whole, stream(1)).float(), rtol=0, atol=1.6)
+
+
 def test_places_and_flips_are_equally_likely():
     image = torch.arange(9.0).view(1, 1, 3, 3).expand(4000, 1, 3, 3)
     views = CropFlip(1, True)(image, stream())

@@ -91,7 +91,8 @@ phase II the rate, and whether classes are drawn equally often."""
 def cifar(epochs: int) -> Column:
     """ResNet-32 on CIFAR-LT with the recipe of Cao et al. 2019, at its 200 epochs or fewer.
 
-    Rates fall after 80 and 90 % of the epochs, and phase II has 20 steps for each of them.
+    Rates fall after 80 and 90 % of the epochs, and second stages are as long in proportion: phase II has 20 steps for
+    each of the epochs, cRT a quarter of them (850 steps for 40 epochs, where phase II has 800), LWS half of that.
     """
     recipe = Recipe(
         epochs=epochs,
@@ -105,7 +106,7 @@ def cifar(epochs: int) -> Column:
         per_epoch=True,
     )
     second = Recipe(epochs=10, batch=128, weight_decay=2e-4, schedule="steps", milestones=(6, 8), factor=0.1)
-    crt = Recipe(epochs=10, batch=128, weight_decay=2e-4, schedule="cosine", per_epoch=True)
+    crt = Recipe(epochs=max(1, epochs // 4), batch=128, weight_decay=2e-4, schedule="cosine", per_epoch=True)
 
     def phase(name: str) -> PhaseTwo:
         lr, balanced = CHOSEN[name]
@@ -121,7 +122,7 @@ def cifar(epochs: int) -> Column:
         same=phase("same"),
         control=phase("control"),
         crt=replace(crt, lr=CHOSEN["crt"]),
-        lws=replace(crt, lr=CHOSEN["lws"], epochs=5),
+        lws=replace(crt, lr=CHOSEN["lws"], epochs=max(1, epochs // 8)),
         tau=CHOSEN["tau"],
         adjust=CHOSEN["adjust"],
         pad=4,

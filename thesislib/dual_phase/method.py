@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from thesislib.checkpoints import joined_facts, weights_print
 from thesislib.dual_phase.exemplar_bank import RULES, Bank, exemplar_bank
 from thesislib.dual_phase.memory_retentive import LOSSES, memory_retentive_loss
 from thesislib.longtail.balanced_softmax import balanced_softmax_loss, log_prior
@@ -138,7 +139,7 @@ def phase_one(
             f"the model has {last.out_features} logits; expected {len(head)}, one for each head class"
         )
     sampler = None if length is None else passes_sampler(len(labels), length)
-    facts = _joined({"head": [int(k) for k in head], "length": length}, options.pop("facts", None))
+    facts = joined_facts({"head": [int(k) for k in head], "length": length}, options.pop("facts", None))
     return fit(model, (images, labels), recipe, sampler=sampler, facts=facts, **options)
 
 
@@ -167,6 +168,10 @@ def head_images(data: tuple[Tensor, Tensor], head: Sequence[int]) -> tuple[Tenso
 
 def _checked_head(labels: Tensor, head: Sequence[int]) -> list[int]:
     """The head as plain numbers, each of a class that has images."""
+    if not isinstance(labels, Tensor):
+        raise TypeError(
+            f"labels are {type(labels).__name__}, expected a tensor; torch.from_numpy makes one of an array"
+        )
     classes = [int(k) for k in head]
     if not classes or len(set(classes)) < len(classes) or classes != [float(k) for k in head]:
         raise ValueError(f"head = {list(head)}; expected one class or more, whole numbers, none twice")
@@ -178,13 +183,6 @@ def _checked_head(labels: Tensor, head: Sequence[int]) -> list[int]:
     if absent := [k for k in classes if k not in present]:
         raise ValueError(f"class {absent[0]} is head and has no image")
     return classes
-
-
-def _joined(ours: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a checkpoint must have in common with its beginning: a phase's own facts and the caller's."""
-    if taken := sorted(ours.keys() & (given or {}).keys()):
-        raise ValueError(f"facts name {', '.join(taken)}, which the phase records itself; take other names")
-    return {**ours, **(given or {})}
 
 
 def complete(model: nn.Sequential, head: Sequence[int], classes: int, seed: int) -> nn.Sequential:
@@ -325,17 +323,17 @@ def phase_two(
     ----------
     model : Sequential
         Of phase I, on `head`, or a joint one with a logit for each class, whose rows are kept; moved to the device,
-        left as it is otherwise.
+        left as it is otherwise. What needs no gradient in it stays as it is in phase II.
     train : (images, labels)
         Of all classes.
     head : sequence of int
         The classes that the bank is for. If that is every class, there is no tail, and this is fine-tuning on the
-        bank; the model's logits are then in the order of the classes.
+        bank; the model's logits, and so the head, are then in the order of the classes.
     how : PhaseTwo
     seed : int
     precision : str
     **options
-        Of :func:`thesislib.training.fit`.
+        Of :func:`thesislib.training.fit`, but `loss` and `sampler`.
 
     Returns
     -------
@@ -345,9 +343,11 @@ def phase_two(
     Raises
     ------
     ValueError
-        If there is neither bank nor tail; if the head is as :func:`phase_one` refuses it, or a tail class below the
-        highest label has no image; if the model does not end in a linear layer with a bias, for the head or all of
-        them.
+        If there is neither bank nor tail; if the head is as :func:`phase_one` refuses it, every class in another order
+        than the logits', or a tail class below the highest label has no image; if the model does not end in a linear
+        layer with a bias, for the head or all of them.
+    TypeError
+        If data are no tensors, or `options` hold `loss` or `sampler`, which are phase II's own.
     FloatingPointError
         If the loss ceases to be finite.
     """
@@ -364,6 +364,12 @@ def phase_two(
         raise ValueError(
             f"the model has {known} logits; expected {len(head)}, for the head, or {classes}, for all classes"
         )
+    if len(head) == classes and head != sorted(head):
+        raise ValueError(
+            f"head = [{head[0]}, {head[1]}, ...] is every class, not in the order of the logits; give range({classes})"
+        )
+    if taken := sorted({"loss", "sampler"} & options.keys()):
+        raise TypeError(f"{', '.join(taken)}: phase II has its own, see PhaseTwo")
     device = options.get("device", next(model.parameters()).device)
     model.to(device)
     chosen = ~torch.isin(labels.cpu(), torch.as_tensor(head))
@@ -377,7 +383,7 @@ def phase_two(
     whole = model if known == classes else complete(model, head, classes, seed)
     if known != classes and how.tail_rows == "imprinted":
         imprint(whole, train, head, precision=precision)
-    start = copy.deepcopy(whole).requires_grad_(True)
+    start = copy.deepcopy(whole)
     retentive = how.retention or how.frozen_statistics
     learner = Retentive(start, how.frozen_statistics) if retentive else start
     data = images[kept], labels[kept.to(labels.device)]
@@ -390,14 +396,15 @@ def phase_two(
         found = classify(logits, labels)
         if not how.retention:
             return found
-        old, new = (part.float() for part in learner.seen)
+        seen, learner.seen = learner.seen, None  # or its graph would stay, and a copy of the model be refused
+        old, new = (part.float() for part in seen)
         return found + how.retention * memory_retentive_loss(old, new, how.form, how.temperature)
 
     sampler = passes_sampler(len(kept), how.length)
     if how.balanced:
         sampler = class_aware_sampler(data[1], how.length)
     facts = {name: value for name, value in vars(how).items() if name != "recipe"}
-    facts = _joined(facts | {"head": head}, options.pop("facts", None))
+    facts = joined_facts(facts | {"head": head, "base": weights_print(model)}, options.pop("facts", None))
     fit(learner, data, how.recipe, loss=loss, sampler=sampler, seed=seed, precision=precision, facts=facts,
         **{"device": device} | options)  # fmt: skip
     return start

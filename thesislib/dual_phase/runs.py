@@ -241,6 +241,8 @@ def finished(training: Training, finish: Finish) -> nn.Sequential:
             head = head_of(training)
             if finish.more_than is not None:
                 head = head_classes(data["counts"].tolist(), finish.more_than)
+            if len(head) == len(data["counts"]):  # a model of every class has its logits in their order
+                head = np.sort(head)
             return phase_two(model, train, head, finish.phase_two, **options)
         case "Linear probe":
             head = head_classes(data["counts"].tolist(), TAILS[training.dataset].many)

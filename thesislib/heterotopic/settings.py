@@ -134,7 +134,9 @@ REPLAY: dict[str, Any] = {"repeats": 1}
 
 def resolve(profile: str, **overrides: Any) -> Settings:
     """The settings of one run; arguments as in :func:`thesislib.settings.resolve`."""
-    return settings.resolve(PROFILES, profile, **overrides)
+    found = settings.resolve(PROFILES, profile, **overrides)
+    settings.refuse_idle(found, overrides, ("epochs",), THESIS)
+    return found
 
 
 def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tuple]]]:

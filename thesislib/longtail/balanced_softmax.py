@@ -56,7 +56,7 @@ def balanced_softmax_loss(logits: Tensor, labels: Tensor, prior: Tensor, tau: fl
         found = f"prior {prior!r}" if shape is None else f"prior of shape {shape}"
         found += f" with logits of shape {tuple(logits.shape)}"
         raise ValueError(f"{found}; expected (classes,) and (n, classes)")
-    return F.cross_entropy(logits + tau * prior, labels)
+    return F.cross_entropy(logits + tau * prior.to(logits.device), labels)
 
 
 def adjusted_logits(logits: Tensor, prior: Tensor, tau: float = 1.0) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from thesislib.checkpoints import joined_facts, weights_print
 from thesislib.longtail.frozen import Frozen, classifier_of, images_by_class
 from thesislib.longtail.samplers import class_aware_sampler
 from thesislib.recipe import Recipe
@@ -52,6 +53,7 @@ def crt(
     weight = next(model.parameters())
     fresh = seeded(seed, lambda: nn.Linear(head.in_features, head.out_features)).to(weight)
     made = nn.Sequential(Frozen(model[:-1]), fresh)
+    facts = joined_facts({"base": weights_print(model)}, options.pop("facts", None))
     defaults = {"device": weight.device, "sampler": class_aware_sampler(train[1])}
-    fit(made, train, recipe, seed=seed, **defaults | options)
+    fit(made, train, recipe, seed=seed, facts=facts, **defaults | options)
     return made

@@ -79,12 +79,15 @@ def images_by_class(labels: Tensor, classes: int) -> Tensor:
     ------
     ValueError
         If labels are no whole numbers from 0 to ``classes - 1``, or a class has no image.
+    TypeError
+        If they are no tensor.
     """
-    if not isinstance(labels, Tensor) or labels.dim() != 1 or not len(labels) or labels.is_floating_point():
-        found = [getattr(labels, "dtype", type(labels).__name__), tuple(getattr(labels, "shape", ()))]
-        raise ValueError(
-            f"labels are {found[0]} of shape {found[1]}; expected int64 of (n,), n > 0, a tensor"
-        )
+    if not isinstance(labels, Tensor):
+        kind = type(labels).__name__
+        raise TypeError(f"labels are {kind}, expected a tensor; torch.from_numpy makes one of an array")
+    if labels.dim() != 1 or not len(labels) or labels.is_floating_point():
+        found = f"{labels.dtype} of shape {tuple(labels.shape)}"
+        raise ValueError(f"labels are {found}; expected int64 of (n,), n > 0")
     low, high = labels.min().item(), labels.max().item()
     if low < 0 or high >= classes:
         raise ValueError(f"labels reach from {low} to {high}; the model knows classes 0 to {classes - 1}")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from thesislib.checkpoints import joined_facts, weights_print
 from thesislib.longtail.crt import CRT
 from thesislib.longtail.frozen import Frozen, classifier_of, images_by_class
 from thesislib.longtail.samplers import class_aware_sampler
@@ -50,6 +51,7 @@ def lws(
     images_by_class(train[1], classes)
     device = next(model.parameters()).device
     made = nn.Sequential(Frozen(model), ClassScale(classes).to(device))
+    facts = joined_facts({"base": weights_print(model)}, options.pop("facts", None))
     defaults = {"device": device, "sampler": class_aware_sampler(train[1])}
-    fit(made, train, recipe, seed=seed, **defaults | options)
+    fit(made, train, recipe, seed=seed, facts=facts, **defaults | options)
     return made

@@ -61,5 +61,8 @@ def ncm(model: nn.Sequential, train: tuple[Tensor, Tensor], **options: str) -> n
     """
     classes = classifier_of(model).out_features
     images, labels = train
+    images_by_class(labels, classes)
+    if (device := options.get("device")) is not None:
+        model.to(device)  # as a whole: `predict` would take the shared features alone
     features = predict(model[:-1], images, **options)
     return with_classifier(model, NearestMean(features, labels.to(features.device), classes))

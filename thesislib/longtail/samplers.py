@@ -30,7 +30,7 @@ def class_aware_sampler(labels: Tensor, length: int | None = None) -> Callable[[
     ValueError
         If there are no labels, or an epoch has no index.
     """
-    labels = labels.cpu()
+    labels = torch.as_tensor(labels).cpu()
     if not len(labels):
         raise ValueError("no labels to sample from")
     if length is not None and length < 1:

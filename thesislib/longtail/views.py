@@ -64,7 +64,7 @@ class ResizedCropFlip:
         self.side = side
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
-        """Views of uint8 images, shape (n, channels, side, side); of type uint8."""
+        """Views of images, shape (n, channels, side, side), of their type: uint8, or floating point."""
         n = len(images)
         area, ratio, right, down, mirrored = torch.rand(5, n, generator=generator)
         root = (0.08 + 0.92 * area).sqrt()
@@ -77,4 +77,4 @@ class ResizedCropFlip:
         theta = theta.to(images.device, non_blocking=True)
         grid = F.affine_grid(theta, [n, images.shape[1], self.side, self.side], align_corners=False)
         views = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
-        return views.round().to(torch.uint8)
+        return (views.round() if images.dtype == torch.uint8 else views).to(images.dtype)
