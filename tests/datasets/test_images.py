@@ -316,6 +316,16 @@ class TestTree:
         with pytest.raises(DatasetError, match="mode I;16, expected 8-bit grey or RGB"):
             load_images(write_tree(tmp_path / "a", {"ant": [deep]}))
 
+    def test_images_of_a_kind_that_is_not_read_are_not_left_out_in_silence(self, tmp_path):
+        folder = write_tree(
+            tmp_path / "a", {"ant": [Image.new("L", (4, 4))], "bee": [Image.new("L", (4, 4))]}
+        )
+        Image.new("L", (4, 4)).save(folder / "train" / "bee" / "1.bmp")
+        with pytest.raises(
+            DatasetError, match=r"1\.bmp is neither \.png nor \.jpg; convert it \(1 such file"
+        ):
+            load_images(folder)
+
     def test_damaged_images_are_refused(self, tmp_path):
         noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
         folder = write_tree(tmp_path / "a", {"ant": [noise]})

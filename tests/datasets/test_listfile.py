@@ -120,15 +120,29 @@ def test_a_missing_image_and_a_damaged_one(places):
         ("a.jpg 0\nb.jpg -1\n", "line 2"),
         ("a.jpg 0\nb.jpg 2\n", "class 1 of 3 has no image"),
         ("a.jpg 0\n\nb.jpg 99999999999\n", "list.txt: class 1 of .* line 3 names class 99999999999,"),
+        ("a.jpg 0\nü.jpg 1\n".encode("latin-1"), "list.txt is no UTF-8 text: .* at byte 8; save it as such"),
         (f"a.jpg 0\nb.jpg {'9' * 20}\n", "list.txt: class 1 of .* line 2 names class 99999999999999999999,"),
         ("\n", "names no image"),
     ],
 )
 def test_bad_lists(tmp_path, text, message):
     path = tmp_path / "list.txt"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(DatasetError, match=message):
         read_list(path)
+
+
+def test_the_mark_some_editors_put_before_a_text_is_no_part_of_a_path(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("ü.jpg 0\n", encoding="utf-8-sig")
+    assert read_list(path)[0] == ["ü.jpg"]
+
+
+def test_images_of_sixteen_bits_are_refused_and_not_cut_off(two):
+    ramp = np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16)
+    Image.fromarray(ramp).save(two.parent / "b.png")
+    with pytest.raises(DatasetError, match=r"b\.png has pixels of mode I;16, expected 8-bit"):
+        ListImages(two, two.parent, eval_transform("places_lt"))[1]
 
 
 def test_a_path_may_hold_blanks(tmp_path):

@@ -1,13 +1,14 @@
 """Long-tailed sets: the published counts, and the images that the LDAM rule selects."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from thesislib.datasets import DatasetError, load_images
+from thesislib.datasets import DatasetError, fingerprint, glyphs, load_images
 from thesislib.datasets.longtail import TAILS, load_longtail, longtail_counts, longtail_indices
 from thesislib.longtail import shot_groups
 
@@ -111,3 +112,9 @@ def test_real_cifar100_of_every_ratio():
         data = load_longtail("cifar100_lt", ratio)
         assert len(data.train_labels) == total and len(data.test_labels) == 10_000
     assert np.isin(data.train_images[:, 0, 0, 0], whole.train_images[:, 0, 0, 0]).all()
+
+
+def test_the_fingerprint_of_drawn_sets_is_that_of_the_file_that_draws_them():
+    """Records go stale by it: that of longtail.py, which only counts, would miss another picture."""
+    for name in ("glyphs_lt", "glyphs_lt_steep", "glyphs_lt_fine", "glyphs_lt_many"):
+        assert fingerprint(name) == fingerprint(Path(glyphs.__file__))

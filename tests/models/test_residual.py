@@ -54,5 +54,7 @@ def test_torchvision_weights_give_torchvisions_features():
     theirs.fc = torch.nn.Identity()
     with torch.no_grad():
         torch.testing.assert_close(ours[:-1](images), theirs(ours[0](images)))
+    older = {k: v for k, v in theirs.state_dict().items() if not k.endswith("num_batches_tracked")}
+    load_torchvision(ours, older)  # files of before 2018
     with pytest.raises(ValueError, match="of another architecture"):
         load_torchvision(ours, torchvision_resnet.resnet18().state_dict())

@@ -93,6 +93,8 @@ def test_inflated_weights_answer_a_still_clip_as_the_image_network_does():
     flat = ResNet(4, blocks=(1,) * 4, width=0.0625, stem=(1, 5)).eval()
     flags = ((1,), (1,), (0,), (0,))
     deep = ResNet(4, blocks=(1,) * 4, width=0.0625, inflated=flags, stem=(3, 5), strides=(1, 1)).eval()
+    older = {k: v for k, v in flat.state_dict().items() if not k.endswith("num_batches_tracked")}
+    inflate(older, deep)  # as in files of before 2018; whole ones will do too
     inflate(flat.state_dict(), deep)
     with torch.inference_mode():
         image = torch.rand(1, 3, 32, 32)

@@ -234,7 +234,7 @@ ENTRIES = (
         package="sklearn",
     ),
     *(
-        _longtail(name, size, FONTS, "glyphs", package="matplotlib", drawn_by="longtail.py")
+        _longtail(name, size, FONTS, "glyphs", package="matplotlib", drawn_by="glyphs.py")
         for name, size in {
             "glyphs_lt": "678 + 960 at ratio 33, 16 × 16 colour, 24 classes",
             "glyphs_lt_steep": "761 + 800 at ratio 80, 16 × 16 colour, 20 classes",

@@ -131,7 +131,12 @@ def _kinetics400(folder: Path) -> Listing:
     for file, split, part in zip(lists, ("train", "val"), rows, strict=True):
         found = []
         for row in part:
-            start, end = (int(float(row[time])) for time in ("time_start", "time_end"))
+            try:
+                start, end = (int(float(row[time])) for time in ("time_start", "time_end"))
+            except (TypeError, ValueError):
+                raise DatasetError(
+                    f"{file}: clip {row['youtube_id']} has no time_start and time_end in seconds"
+                ) from None
             video = f"{row['youtube_id']}_{start:06}_{end:06}.mp4"
             # All in one folder, or a folder a class: both are about.
             homes = ("", row["label"], row["label"].replace(" ", "_"))
@@ -145,6 +150,9 @@ def _kinetics400(folder: Path) -> Listing:
 def _sthsth(folder: Path) -> Listing:
     lists = [folder / "labels" / name for name in ("labels.json", "train.json", "validation.json")]
     classes, *rows = map(_json, lists)
+    for file, part in zip(lists[1:], rows, strict=True):
+        if not all({"id", "template"} <= set(row) for row in part):
+            raise DatasetError(f"{file} has a clip without id or template")
     names = tuple(sorted(classes, key=lambda name: int(classes[name])))
     number = _numbers(names)
     parts = [
@@ -209,6 +217,10 @@ def _json(file: Path):
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{file} is no UTF-8 text: {error.reason} at byte {error.start}; save it as such"
+        ) from error
     except OSError as error:
         raise DatasetError(f"{file} cannot be read: {error.strerror}; it lists the clips") from error

@@ -17,6 +17,7 @@ from thesislib.datasets.content import ARCHIVES, SPLITS, fingerprint, hidden, im
 from thesislib.datasets.glyphs import PRESETS, draw
 from thesislib.datasets.places import locate
 
+OTHER = (".bmp", ".gif", ".tif", ".tiff", ".webp")  # images that would be missing from a class without a word
 GREY, COLOUR = ("1", "L", "LA"), ("P", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
@@ -180,22 +181,37 @@ def _tree(folder: Path) -> tuple:
         raise DatasetError(f"{folder}: class {odd[0]} is not a folder of both train/ and test/")
     classes = sorted(train)
     files = image_files(folder)
+    given = (file for split in SPLITS for file in (folder / split).glob("*/*"))
+    if other := sorted(file for file in given if file.suffix.lower() in OTHER and not hidden(file)):
+        raise DatasetError(
+            f"{other[0]} is neither .png nor .jpg; convert it ({len(other)} such files in {folder})"
+        )
     if not files:
         raise DatasetError(f"{folder}: no .png or .jpg under train/<class>/ and test/<class>/")
-    arrays = _same_kind(files, [_picture(file) for file in files])
+    arrays = _same_kind(files, [np.asarray(picture(file)) for file in files])
     number = {name: k for k, name in enumerate(classes)}
     labels = np.array([number[file.parent.name] for file in files])
     first = np.array([file.parent.parent.name == "train" for file in files])
     return arrays[first], labels[first], arrays[~first], labels[~first], tuple(classes)
 
 
-def _picture(file: Path) -> np.ndarray:
-    """One image, grey (height, width) or RGB (height, width, 3)."""
+def picture(file: Path) -> Image.Image:
+    """One image file, decoded, of mode "L" or "RGB".
+
+    Parameters
+    ----------
+    file : path
+
+    Raises
+    ------
+    DatasetError
+        If it is none, damaged, or has more than 8 bits a channel, which "L" and "RGB" would cut off.
+    """
     try:
         with Image.open(file) as image:
             mode = image.mode
             if mode in GREY + COLOUR:
-                return np.asarray(image.convert("L" if mode in GREY else "RGB"))
+                return image.convert("L" if mode in GREY else "RGB")
     except Exception as error:  # Pillow raises several kinds on a damaged file
         raise DatasetError(f"{file} cannot be read as an image: {error}") from error
     raise DatasetError(f"{file} has pixels of mode {mode}, expected 8-bit grey or RGB")

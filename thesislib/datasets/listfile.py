@@ -32,6 +32,7 @@ from torchvision import transforms
 from tqdm.auto import tqdm
 
 from thesislib.datasets.catalogue import DatasetError
+from thesislib.datasets.images import picture
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,13 @@ def read_list(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
     if not path.is_file():
         raise DatasetError(f"no list file {path}; a line of one is a relative path and a class number")
     paths, labels, lines = [], [], []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{path} is no UTF-8 text: {error.reason} at byte {error.start}; save it as such"
+        ) from error
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         name, _, label = line.rstrip().rpartition(" ")
@@ -170,13 +177,8 @@ class ListImages(torch.utils.data.Dataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        file = self.root / self.paths[index]
-        try:
-            with Image.open(file) as image:
-                picture = image.convert("RGB")
-        except OSError as error:
-            raise DatasetError(f"{file} cannot be read as an image: {error}") from error
-        return self.transform(picture), int(self.labels[index])
+        image = picture(self.root / self.paths[index]).convert("RGB")
+        return self.transform(image), int(self.labels[index])
 
 
 def pack(

@@ -166,9 +166,15 @@ def load_torchvision(model: nn.Sequential, state: dict[str, Tensor]) -> None:
     features = {}
     for name, value in state.items():
         head, _, rest = name.partition(".")
-        if head in places:
+        if head in places and not rest.endswith(
+            "num_batches_tracked"
+        ):  # older files have none, and nothing needs it
             features[f"{places[head]}.{rest}"] = value
-    own = {k: v.shape for k, v in model[:-1].state_dict().items() if not k.startswith("0.")}
+    own = {
+        k: v.shape
+        for k, v in model[:-1].state_dict().items()
+        if not k.startswith("0.") and not k.endswith("num_batches_tracked")
+    }
     if odd := sorted(
         k for k in own.keys() | features.keys() if own.get(k) != getattr(features.get(k), "shape", None)
     ):

@@ -232,6 +232,9 @@ def inflate(weights: Mapping[str, Tensor], net: ResNet) -> None:
         if name.startswith("fc.") and name in weights and weights[name].shape != mine.shape:
             made[name] = mine
             continue
+        if name not in weights and name.endswith("num_batches_tracked"):  # older files have none
+            made[name] = mine
+            continue
         if name not in weights:
             raise ValueError(f"the image network has no {name}")
         value = weights[name]
