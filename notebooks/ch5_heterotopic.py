@@ -290,8 +290,9 @@ page.record(
 )
 
 # %% [markdown]
-# MoCo's own weights are the momentum encoder: no loss moves them, they follow. The bound moves the trunk and itself; the
-# specific feature is held fixed there, or both would agree on something trivial.
+# MoCo's own weights are the momentum encoder: no loss moves them, they follow. The bound moves the trunk; the specific feature is held
+# fixed there, or both would agree on something trivial. Its own weights are fitted beside, at the full rate and not at $\lambda\eta$ times
+# it: a bound says as much as its decoder knows.
 #
 # ### 5.3.1 Naive ensembling
 #
@@ -419,8 +420,8 @@ page.record(
 # %% [markdown]
 # Initial weights, order of images and the classified view are the same in all five, seed by seed: with $\lambda=0$ way (ii) is
 # cross-entropy alone, bit for bit (a test holds it to that). Way (i) has twice the epochs, half of them without labels. *Spread*
-# says how far the specific feature fills its sphere: 1 is evenly, 0 a collapse, which is warned of below 0.05. *Time a
-# step* is the price of the joint training, on the machine that made the run.
+# says how far the specific feature fills its sphere: 1 is evenly, 0 a collapse, which is warned of below a twentieth of the first
+# epoch's. *Time a step* is the price of the joint training, on the machine that made the run.
 #
 # ### 5.3.2 A closer look at the feature of self-supervision
 #
@@ -509,7 +510,10 @@ optimiser = torch.optim.SGD(
     [p for p in joint.parameters() if p.requires_grad], 0.05
 )
 view, generator = StrongView(), torch.Generator().manual_seed(0)
-for x, y in zip(images.split(16), labels.split(16), strict=True):
+joint.train()  # `fit_joint` left the trunk in evaluation mode
+order = torch.randperm(len(images), generator=generator)  # anew in each epoch
+for part in order.split(16):
+    x, y = images[part], labels[part]
     logits, terms = joint.joint(
         x, view(x, generator)
     )  # classified view, other view
@@ -517,6 +521,7 @@ for x, y in zip(images.split(16), labels.split(16), strict=True):
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
+model = joint.exported().eval()  # trunk and classifier alone
 
 # %% [markdown]
 # ### 5.3.3 The applied self-supervised method
@@ -782,8 +787,9 @@ page.record(
 )
 
 # %% [markdown]
-# What the feature looks like. The picture is one seed's; the numbers below it are of the feature itself, over all seeds, since a
-# projection may show islands where there are none.
+# What the feature looks like. The picture is one seed's, of a part of the test images; the numbers below it are of the feature itself,
+# of all test images and over all seeds, since a projection may show islands where there are none. Of more than ten classes neighbours in
+# number have colours that are alike.
 
 
 # %% tags=["hide-input"]
@@ -793,7 +799,8 @@ def draw_projection(frame):
     figure, grid = plt.subplots(1, 2, figsize=(8.2, 3.7))
     for axes, method in zip(grid, (chapter.BASE, chapter.OURS), strict=True):
         part = first[first["method"] == method]
-        axes.scatter(part["x"], part["y"], c=part["label"], cmap="tab10", s=7, lw=0)
+        colours = "tab10" if part["label"].nunique() <= 10 else "turbo"
+        axes.scatter(part["x"], part["y"], c=part["label"], cmap=colours, s=7, lw=0)
         axes.set(xticks=[], yticks=[], title=method)
         axes.grid(False)
     return figure
@@ -803,7 +810,7 @@ def separation_table(frame):
     """Silhouette and share of images with neighbours of their class, with intervals over seeds."""
     rows = []
     for method, part in frame.groupby("method", sort=False):
-        means = part.groupby("seed")[["silhouette", "knn"]].mean() * 100
+        means = part.groupby("seed")[["silhouette", "knn"]].first() * 100
         rows.append({"method": method, "silhouette × 100": interval(means["silhouette"]),
                      "images with 20 neighbours voting right (%)": interval(means["knn"])})  # fmt: skip
     return pd.DataFrame(rows)
@@ -920,8 +927,7 @@ page.record(
 # by how much its decoder beats the best one that never sees $g$
 # ({func}`~thesislib.heterotopic.mutual_information.constant_loss`), dimension by dimension, which counts twice what two dimensions
 # share; the loss itself would not do, since it falls too when the feature leaves most of its dimensions unused. InfoNCE is a lower bound.
-# Where one of these two is at or below 0 the constraint has nothing to hold on to, and rows with and without differ by chance: the
-# decoder is trained with the step that $\lambda\eta$ leaves it, a few hundredths, and a stand-in's short training does not bring it far.
+# Where one of these two is at or below 0 the constraint has nothing to hold on to, and rows with and without differ by chance.
 
 
 # %% tags=["hide-input"]

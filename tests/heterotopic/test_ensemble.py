@@ -103,11 +103,31 @@ def test_classification_moves_the_classifier_alone_and_self_supervision_the_trun
 def test_the_constraint_moves_trunk_and_bound_and_not_what_it_holds_up(classifier, around, bound):
     ensemble = around(classifier(), bound=bound)
     _, terms = ensemble.joint(*pair())
-    terms.mi.backward()
+    (terms.mi + terms.fit).backward()
     for module in (ensemble.branch.filter, ensemble.branch.mlp, ensemble.method, ensemble.classifier):
         assert all(g is None for g in grads(module))
     assert sum(g.abs().sum() for g in grads(ensemble.branch.trunk)) > 0
     assert all(g is not None for g in grads(ensemble.bound))
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_the_weight_of_the_constraint_is_the_trunk_s_and_never_its_decoder_s(classifier, around, bound):
+    """A decoder that lambda and eta slowed down would know nothing, and the bound say nothing."""
+    found = {}
+    for eta in (0.1, 0.2):
+        ensemble = around(classifier(), bound=bound, lam=0.3, eta=eta)
+        _, terms = ensemble.joint(*pair())
+        weights = list(ensemble.bound.parameters())
+        trunk = list(ensemble.branch.trunk.parameters())
+        fitted = torch.autograd.grad(terms.fit, weights, retain_graph=True)
+        added = ensemble.weighted(terms)
+        assert added.item() == pytest.approx(0.3 * (terms.ssl + eta * terms.mi).item(), rel=1e-6)
+        moved = torch.autograd.grad(added - 0.3 * terms.ssl, trunk + weights, retain_graph=True)
+        for ours, theirs in zip(moved[len(trunk) :], fitted, strict=True):
+            assert torch.equal(ours, theirs)
+        found[eta] = moved[: len(trunk)]
+    for once, twice in zip(found[0.1], found[0.2], strict=True):
+        assert torch.allclose(2 * once, twice, atol=1e-6)
 
 
 def test_keys_carry_no_gradient_and_the_momentum_encoder_only_follows(classifier, around):
@@ -120,6 +140,20 @@ def test_keys_carry_no_gradient_and_the_momentum_encoder_only_follows(classifier
     assert all(p.grad is None and not p.requires_grad for p in ensemble.method.parameters())
     newest = ensemble.method.queue.keys[:6]
     assert torch.allclose(newest.norm(dim=1), torch.ones(6)) and int(ensemble.method.queue.next) == 6
+
+
+def test_in_evaluation_mode_nothing_moves_and_keys_have_statistics_of_their_own(classifier, around, pictures):
+    ensemble = around(classifier())
+    fit_joint(ensemble, pictures, RECIPE, strong=StrongView(flip=False))
+    copied = [m for m in ensemble.method.keys.copy.trunk.modules() if isinstance(m, nn.BatchNorm2d)]
+    own = [m for m in ensemble.branch.trunk.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert copied[0].num_batches_tracked == own[0].num_batches_tracked > 0
+    assert not torch.equal(copied[0].running_mean, own[0].running_mean)  # of other images and other weights
+    before = copy.deepcopy(ensemble.state_dict())
+    with torch.no_grad():
+        first, second = (ensemble.eval().joint(*pair())[1].ssl for _ in range(2))
+    assert first.item() == second.item()
+    assert all(torch.equal(value, before[name]) for name, value in ensemble.state_dict().items())
 
 
 def test_the_other_side_of_simsiam_is_held_fixed(classifier, around):
@@ -185,6 +219,7 @@ def test_a_continued_training_is_the_uninterrupted_one(classifier, around, pictu
         ({"ssl": "rotation"}, "ssl was 'MoCo v2', is 'rotation'"),
         ({"bound": None}, "bound was 'variational Gaussian', is None"),
         ({"facts": {"note": 1}}, "note was None, is 1"),
+        ({"strong": StrongView(smallest=0.9)}, "strong was .*'smallest': 0.08.*, is .*'smallest': 0.9"),
     ],
 )
 def test_a_checkpoint_of_another_joint_loss_is_refused(
@@ -192,10 +227,11 @@ def test_a_checkpoint_of_another_joint_loss_is_refused(
 ):
     path, recipe = tmp_path / "joint.pt", Recipe(epochs=1, batch=20)
     fit_joint(around(classifier()), pictures, recipe, strong=StrongView(), checkpoint=path)
-    of_fit = {name: changes[name] for name in ("supervised", "facts") if name in changes}
+    of_fit = {"strong": StrongView()}
+    of_fit |= {name: changes[name] for name in ("supervised", "facts", "strong") if name in changes}
     model = around(classifier(), **{name: changes[name] for name in changes.keys() - of_fit})
     with pytest.raises(ValueError, match=f"is of another run: {message}"):
-        fit_joint(model, pictures, recipe, strong=StrongView(), checkpoint=path, **of_fit)
+        fit_joint(model, pictures, recipe, checkpoint=path, **of_fit)
 
 
 def test_an_option_at_its_default_is_the_option_left_out(classifier, around):
@@ -385,6 +421,16 @@ def test_numbers_of_channels_that_do_not_fit_are_refused():
         fit_joint(HeterotopicEnsemble(trunk, nn.Linear(16, 2), **same), data, recipe, strong=strong)
     wider = {"filter": nn.Conv2d(8, 16, 1), "channels": 16, "queue": 4}  # which without a bound will do
     fit_joint(HeterotopicEnsemble(trunk, nn.Linear(8, 2), bound=None, **wider), data, recipe, strong=strong)
+
+
+def test_a_trunk_that_pools_or_makes_tokens_is_told_what_would_do():
+    for trunk, shape in (
+        (nn.Sequential(nn.Conv2d(1, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()), r"\(4, 8\)"),
+        (nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(2)), r"\(4, 8, 36\)"),
+    ):
+        joint = HeterotopicEnsemble(trunk, nn.Linear(8, 2), filter=nn.Identity(), channels=8, queue=8)
+        with pytest.raises(ValueError, match=f"made {shape} of 4 images, expected .*Unflatten"):
+            joint.joint(*torch.rand(2, 4, 1, 8, 8))
 
 
 def test_options_that_the_joint_training_has_a_use_for_itself(classifier, around, pictures):

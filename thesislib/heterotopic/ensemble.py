@@ -6,8 +6,9 @@ MLP; the classifier's pooled feature is held to share information with it. ::
 
     L = L_classification + lambda * ( L_self-supervision + eta * L_mutual-information )
 
-At test nothing but trunk and classifier is left. The chapter's text was not available to us: this is a
-reconstruction from its headings and captions, and what they leave open is an argument here.
+The bound on the information has weights of its own, which are fitted beside, at weight 1. At test nothing but trunk
+and classifier is left. The chapter's text was not available to us: this is a reconstruction from its headings and
+captions, and what they leave open is an argument here.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from thesislib.heterotopic.mutual_information import constant_loss, make_bound
+from thesislib.heterotopic.mutual_information import constant_loss, constraint, make_bound
 from thesislib.heterotopic.self_supervision import Branch, dimensions, method_named, spread
 
 
@@ -32,6 +33,7 @@ class Terms(NamedTuple):
     spread: Tensor
     mi_constant: Tensor
     dimensions: Tensor
+    fit: Tensor
 
 
 class HeterotopicEnsemble(nn.Module):
@@ -148,8 +150,8 @@ class HeterotopicEnsemble(nn.Module):
         Raises
         ------
         ValueError
-            On fewer than two images: batch normalisation of the heads and in-batch negatives need others. If a
-            map has another number of channels than was announced.
+            On fewer than two images: batch normalisation of the heads and in-batch negatives need others. If the
+            trunk makes no maps, or maps of another number of channels than was announced.
         """
         if len(query) < 2:
             raise ValueError(f"a batch of {len(query)}; self-supervision contrasts images, give 2 or more")
@@ -157,12 +159,14 @@ class HeterotopicEnsemble(nn.Module):
         g = self._pooled(maps)
         u = self.branch.project(maps)
         ssl = self.method(u, self.branch, key if self.method.two_views else query)
-        mi = u.new_zeros(()) if self.bound is None else self.bound(g, F.normalize(u, dim=1))
-        return self.classifier(g), Terms(ssl, mi, spread(u), constant_loss(u), dimensions(u))
+        mi = fit = u.new_zeros(())
+        if self.bound is not None:
+            mi, fit = constraint(self.bound, g, F.normalize(u, dim=1))
+        return self.classifier(g), Terms(ssl, mi, spread(u), constant_loss(u), dimensions(u), fit)
 
     def weighted(self, terms: Terms) -> Tensor:
-        """``lambda * (L_ssl + eta * L_mi)``."""
-        return self.lam * (terms.ssl + self.eta * terms.mi)
+        """``lambda * (L_ssl + eta * L_mi)``; its gradient fits the bound's own weights too, at weight 1."""
+        return self.lam * (terms.ssl + self.eta * terms.mi) + (terms.fit - terms.fit.detach())
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, as :func:`thesislib.training.fit` asks for them.
@@ -188,7 +192,13 @@ class HeterotopicEnsemble(nn.Module):
 
     def _pooled(self, maps: Tensor) -> Tensor:
         """The classifier's feature."""
-        g = self.stage(maps).mean((-2, -1))
+        maps = self.stage(maps)
+        if maps.dim() != 4:
+            raise ValueError(
+                f"the trunk made {tuple(maps.shape)} of {len(maps)} images, expected (n, channels, height, width); "
+                "leave its pooling out, or nn.Unflatten(1, (channels, 1, 1)) behind it"
+            )
+        g = maps.mean((-2, -1))
         if self.bound is not None and g.shape[1] != self.channels:
             raise ValueError(
                 f"channels = {self.channels}, but the map that is classified has {g.shape[1]}; give their number"

@@ -139,19 +139,19 @@ def fig_5_6(settings: Settings) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Keys ``dataset``, ``method``, ``seed``, ``image`` (classes in turn); values ``x``, ``y``, ``label``,
-        ``silhouette`` and ``knn`` (0 or 1), both of the feature itself.
+        Keys ``dataset``, ``method``, ``seed``, ``image`` (classes in turn); values ``x``, ``y``, ``label``, and
+        ``silhouette`` and ``knn`` (a share), both of the features of all test images, means over them.
     """
     dataset, frames = settings.dataset[0], []
     labels = images_of(dataset, None)["test_labels"]
-    chosen = in_turn(labels, settings.tsne_images)
+    order, shown = in_turn(labels, len(labels)), slice(settings.tsne_images)
     for method in (BASE, OURS):
         for seed in settings.seeds():
-            made = features(dataset, case(settings, dataset, method, seed)[0], len(chosen)).astype(float)
-            x, y = t_sne(made).T
-            facts = {"image": range(len(chosen)), "x": x, "y": y, "label": labels[chosen]}
-            frame = pd.DataFrame(facts | separation(made, labels[chosen].numpy()))
-            frames.append(frame.assign(dataset=dataset, method=method, seed=seed))
+            made = features(dataset, case(settings, dataset, method, seed)[0], len(order)).astype(float)
+            x, y = t_sne(made[shown]).T
+            apart = {name: values.mean() for name, values in separation(made, labels[order].numpy()).items()}
+            facts = {"image": range(len(x)), "x": x, "y": y, "label": labels[order][shown]}
+            frames.append(pd.DataFrame(facts).assign(dataset=dataset, method=method, seed=seed, **apart))
     keys = ["dataset", "method", "seed", "image"]
     return _rounded(pd.concat(frames)[[*keys, "x", "y", "label", "silhouette", "knn"]], digits=4)
 

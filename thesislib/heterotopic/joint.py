@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from thesislib.augment import crop, flip
+from thesislib.checkpoints import joined_facts
 from thesislib.heterotopic.ensemble import HeterotopicEnsemble
 from thesislib.heterotopic.self_supervision import CollapseWarning
 from thesislib.prediction import ready
@@ -101,8 +103,9 @@ def fit_joint(
     on_epoch : callable, optional
         As for ``fit``; `row` has the columns of self-supervision already.
     **options
-        Further ones of ``fit``, but `augment`. `facts` are joined by the weights, method, options and bound, so
-        that a checkpoint is continued with the loss it was begun with; of `loss` itself nothing is known.
+        Further ones of ``fit``, but `augment`. `facts` are joined by the weights, method, options and bound and by
+        views that are dataclasses, so that a checkpoint is continued with the loss it was begun with; of `loss`, and
+        of views that are plain functions, nothing is known.
 
     Returns
     -------
@@ -177,7 +180,9 @@ def fit_joint(
         return found | dict((on_epoch(model, row | found) if on_epoch else None) or {})
 
     facts = {"supervised": supervised, "lam": model.lam, "eta": model.eta} | model.facts
-    options["facts"] = {**(options.get("facts") or {}), **facts}
+    for name, view in (("strong", strong), ("weak", weak)):
+        facts[name] = asdict(view) if is_dataclass(view) else None
+    options["facts"] = joined_facts(facts, options.get("facts"))
     views = Views(weak or weak_view(recipe), strong if model.method.two_views else None, model)
     history = fit(model, train, recipe, loss=joint_loss, augment=views, on_epoch=watch, **options)
     if rank == 0 and (sign := _collapse(model, history, least)):

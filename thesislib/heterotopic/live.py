@@ -95,7 +95,7 @@ def framework_rows(ensemble: HeterotopicEnsemble, images: Tensor, labels: Tensor
     losses = {
         "classification": F.cross_entropy(logits, labels),
         "self-supervision": terms.ssl,
-        "mutual information": terms.mi,
+        "mutual information": terms.mi + terms.fit,
     }
     kept = {id(p) for p in ensemble.exported().parameters()}
     rows = {}

@@ -64,7 +64,7 @@ def barlow_twins(first: Tensor, second: Tensor, off_diagonal: float = 0.005) -> 
 def rotated(images: Tensor) -> tuple[Tensor, Tensor]:
     """One rotated copy of each image and its number of quarter turns (Gidaris et al., ICLR 2018).
 
-    Turns are dealt round in the order of the batch, whose order is random: each is as frequent as any other.
+    Turns are dealt round in the order of the batch, which has to be random: each is as frequent as any other.
 
     Parameters
     ----------

@@ -1,11 +1,13 @@
 """The constraint on the specific feature: bounds on its mutual information with the generic one.
 
 Each bound is a module called as ``bound(g, z)`` with the generic feature g, shape (n, channels), which the
-classifier uses, and the specific feature z, shape (n, dim), rows of unit length. It returns what is *minimised*.
+classifier uses, and the specific feature z, shape (n, dim), rows of unit length. It returns what g is to *lower*.
 The default direction raises I(g; z): what only self-supervision sees is to be kept by the classifier too. CLUB
 goes the other way. Neither bound nor direction is known to us (thesis, section 5.3.2.2).
 
-No gradient reaches z: the classifier's feature moves, not its target.
+A bound says as much as its own weights are worth. They lower ``bound.fit(g, z)``, at the full rate of the training:
+the weight of the constraint is for g, and a decoder that it slowed down would know nothing of z.
+:func:`constraint` gives both. No gradient reaches z: the classifier's feature moves, not its target.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ class VariationalGaussian(nn.Module):
         variance = F.softplus(self.rho + math.log(math.e - 1)) + 1e-5
         error = self.mean(g) - z.detach() * math.sqrt(z.shape[1])
         return (error.square() / variance + variance.log()).mean() / 2
+
+    fit = forward
 
 
 def constant_loss(z: Tensor) -> Tensor:
@@ -85,12 +89,13 @@ class InfoNCE(nn.Module):
         a, b = F.normalize(self.of_g(g), dim=1), F.normalize(self.of_z(z.detach()), dim=1)
         return F.cross_entropy(a @ b.T / self.temperature, torch.arange(len(g), device=g.device))
 
+    fit = forward
+
 
 class CLUB(nn.Module):
     """Upper bound, to be lowered: ``E log q(z|g) - E E log q(z'|g)`` (Cheng et al., ICML 2020, eq. 6).
 
-    The bound holds for a q that fits, so q takes a likelihood step of its own in each step, and the bound moves
-    g alone.
+    The bound holds for a q that fits: q is fitted by its own likelihood, never by the bound.
 
     Parameters
     ----------
@@ -102,26 +107,42 @@ class CLUB(nn.Module):
         self.mean = nn.Sequential(nn.Linear(channels, dim), nn.ReLU(), nn.Linear(dim, dim))
         self.log_variance = nn.Sequential(nn.Linear(channels, dim), nn.ReLU(), nn.Linear(dim, dim), nn.Tanh())
 
-    def bound(self, g: Tensor, z: Tensor) -> Tensor:
-        """The bound in nats a dimension, q held fixed."""
+    def forward(self, g: Tensor, z: Tensor) -> Tensor:
+        """The bound in nats a dimension."""
         target = z.detach() * math.sqrt(z.shape[1])
-        mean, log_variance = (_fixed(net, g) for net in (self.mean, self.log_variance))
+        mean, log_variance = self.mean(g), self.log_variance(g)
         # Of all pairs: E (z' - mu)^2 needs only the first two moments of z'.
         own = (target - mean).square()
         others = (target.mean(0) - mean).square() + target.var(0, correction=0)
         return ((others - own) / log_variance.exp()).mean() / 2
 
-    def forward(self, g: Tensor, z: Tensor) -> Tensor:
-        """The bound, and q's own negative log-likelihood, which reaches nothing but q."""
+    def fit(self, g: Tensor, z: Tensor) -> Tensor:
+        """q's negative log-likelihood, a dimension."""
         target = z.detach() * math.sqrt(z.shape[1])
-        mean, log_variance = self.mean(g.detach()), self.log_variance(g.detach())
-        fit = ((target - mean).square() / log_variance.exp() + log_variance).mean() / 2
-        return self.bound(g, z) + fit - fit.detach()  # its value is the bound's, its gradient both
+        mean, log_variance = self.mean(g), self.log_variance(g)
+        return ((target - mean).square() / log_variance.exp() + log_variance).mean() / 2
 
 
-def _fixed(net: nn.Module, x: Tensor) -> Tensor:
-    weights = {name: p.detach() for name, p in net.named_parameters()}
-    return torch.func.functional_call(net, weights, (x,))
+def constraint(bound: nn.Module, g: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """What a bound asks of the generic feature, and what fits the bound.
+
+    Parameters
+    ----------
+    bound : Module
+        One of :data:`BOUNDS`.
+    g : Tensor, shape (n, channels)
+    z : Tensor, shape (n, dim)
+        Rows of unit length.
+
+    Returns
+    -------
+    moves : Tensor
+        The bound; its gradient reaches g alone.
+    fit : Tensor
+        Its gradient reaches the bound's own weights alone.
+    """
+    held = {name: p.detach() for name, p in bound.named_parameters()}
+    return torch.func.functional_call(bound, held, (g, z)), bound.fit(g.detach(), z)
 
 
 BOUNDS: dict[str, type[nn.Module]] = {

@@ -72,10 +72,16 @@ class Branch(nn.Module):
         return self.mlp(pooled)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The specific feature of images, not normalised, shape (n, dim).
+        """The specific feature of images, not normalised, shape (n, dim)."""
+        return self.project(self.trunk(images))
 
-        In training the trunk's running statistics stay as they are: those are for the classifier, which is
-        shown other images than these.
+    def aside(self, images: Tensor) -> Tensor:
+        """The same of images that the classifier is not shown: in training the trunk's running statistics, which
+        are for the classifier, stay as they are.
+
+        Parameters
+        ----------
+        images : Tensor
         """
         with held_statistics(self.trunk):
             maps = self.trunk(images)
@@ -112,7 +118,8 @@ class MoCo(nn.Module):
         Of the specific feature.
     queue : int
         Keys held, Q; fewer than the N training images, else every image meets its own old key as a negative. Of
-        fewer, a share of Q²/2N² does: the order is another one in the next epoch.
+        fewer, a share of Q²/2N² does: the order is another one in the next epoch. Several processes keep the keys
+        of the first one's part alone.
     momentum, temperature : float
         MoCo v2's 0.999 suits epochs of thousands of steps; those of long-tailed sets have a hundred.
 
@@ -135,16 +142,20 @@ class MoCo(nn.Module):
         self.keys, self.queue = MomentumEncoder(branch, momentum), Queue(queue, dim)
 
     def forward(self, u: Tensor, branch: Branch, images: Tensor) -> Tensor:
-        """The loss; moves the momentum encoder, then the queue."""
-        self.keys.follow(branch)
+        """The loss; in training it moves the momentum encoder before, and the queue after."""
+        if self.training:
+            self.keys.follow(branch)
         keys = F.normalize(self.keys(images), dim=1)
         loss = info_nce(F.normalize(u, dim=1), keys, self.queue.keys.clone(), self.temperature)
-        self.queue.push(keys)
+        if self.training:
+            self.queue.push(keys)
         return loss
 
 
 class Rotation(nn.Module):
     """How often was the image turned by a quarter? Its second view is the first one, turned.
+
+    Turns go by the place in the batch: batches have to be drawn anew in each epoch, or an image is always turned alike.
 
     Parameters
     ----------
@@ -162,7 +173,7 @@ class Rotation(nn.Module):
     def forward(self, u: Tensor, branch: Branch, images: Tensor) -> Tensor:
         """The loss; `u` has no part in it."""
         turned, turns = rotated(images)
-        return F.cross_entropy(self.answer(branch(turned)), turns)
+        return F.cross_entropy(self.answer(branch.aside(turned)), turns)
 
 
 class SimSiam(nn.Module):
@@ -186,7 +197,7 @@ class SimSiam(nn.Module):
 
     def forward(self, u: Tensor, branch: Branch, images: Tensor) -> Tensor:
         """The loss, from -1 to 1."""
-        other = branch(images)
+        other = branch.aside(images)
         there, back = negative_cosine(self.predictor(u), other), negative_cosine(self.predictor(other), u)
         return (there + back) / 2
 
@@ -211,7 +222,7 @@ class BarlowTwins(nn.Module):
 
     def forward(self, u: Tensor, branch: Branch, images: Tensor) -> Tensor:
         """The loss, scaled."""
-        return self.scale * barlow_twins(u, branch(images))
+        return self.scale * barlow_twins(u, branch.aside(images))
 
 
 METHODS: dict[str, type[nn.Module]] = {
