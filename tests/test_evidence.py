@@ -15,6 +15,7 @@ from thesislib.evidence import (
     Comparison,
     NotTested,
     paired_bootstrap,
+    paired_shares,
     paired_t,
     pairs,
     weakest,
@@ -66,6 +67,39 @@ def test_bootstrap_covers_at_sixty_items():
         return rng.normal(0.7, 2.0, 60), np.zeros(60)
 
     assert 0.92 <= coverage(draw, lambda a, b: paired_bootstrap(a, b, unit="", draws=400), 1000, 0.7) <= 0.97
+
+
+@pytest.mark.parametrize(
+    ("n", "rates"), [(50, (0.0, 0.05)), (50, (0.06, 0.02)), (100, (0.0, 0.05)), (200, (0.3, 0.1))]
+)
+def test_shares_err_no_more_often_than_they_say(n, rates):
+    """At the margin itself "holds" is an error; the bootstrap's is 5 to 13 % in place of 2.5."""
+    alone, other = rates
+    margin = other - alone  # so that the true difference and the margin add to nothing
+    rng, found = np.random.default_rng(0), []
+    for _ in range(4000):
+        drawn = rng.random(n)
+        first, second = drawn < alone, (drawn >= alone) & (drawn < alone + other)
+        found.append(paired_shares(first, second, margin=margin, unit=""))
+    assert np.mean([c.low > 0 for c in found]) < 0.04
+    assert np.mean([c.low <= 0 <= c.high for c in found]) > 0.94
+
+
+def test_shares_are_the_textbook_interval():
+    """Bonett and Price: 14 and 3 of 80 pairs disagree either way."""
+    first, second = np.r_[np.ones(14), np.zeros(66)], np.r_[np.zeros(14), np.ones(3), np.zeros(63)]
+    found = paired_shares(first, second, unit="")
+    a, b = 15 / 82, 4 / 82
+    reach = 1.959964 * ((a + b - (a - b) ** 2) / 82) ** 0.5
+    assert found.estimate == pytest.approx(11 / 80)
+    assert (found.low, found.high) == pytest.approx((a - b - reach, a - b + reach), abs=1e-6)
+
+
+def test_few_disagreements_decide_nothing():
+    four = np.r_[np.ones(4), np.zeros(46)]
+    assert paired_shares(four, np.zeros(50), unit="").verdict == "undecided"  # a sign test says p = 0.125
+    with pytest.raises(ValueError, match="successes, 1, and failures, 0"):
+        paired_shares(four + 0.5, np.zeros(50), unit="")
 
 
 @pytest.mark.parametrize("seed_sd", [0.0, 1.0], ids=["items vary", "trainings vary too"])
@@ -165,6 +199,7 @@ def test_a_large_gain_holds_and_a_large_loss_does_not(how):
         (paired_t, MIN_SEEDS - 1, "4 seeds, 5 needed"),
         (paired_t, 0, "0 seeds, 5 needed"),
         (paired_bootstrap, MIN_ITEMS - 1, "49 images, 50 needed"),
+        (lambda a, b, unit: paired_shares(a > b, b > a, unit=unit), MIN_ITEMS - 1, "49 images, 50 needed"),
         (paired_bootstrap, (MIN_SEEDS, MIN_ITEMS - 1), "49 images, 50 needed"),
         (paired_bootstrap, (MIN_SEEDS - 1, MIN_ITEMS), "4 seeds, 5 needed"),
     ],

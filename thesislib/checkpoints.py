@@ -124,7 +124,7 @@ def _crc(tensor: Tensor, start: int = 0) -> int:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """The value as Python's own types, which alone are read back without unpickling anything else."""
+    """The value as Python's own types, which alone are read back without running what a file says."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, (list, tuple)):

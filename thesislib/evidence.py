@@ -143,12 +143,62 @@ def paired_bootstrap(
     return Comparison(centre, centre - reach, centre + reach, items, pairs, unit, label)
 
 
+def paired_shares(
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    unit: str,
+    margin: float = 0.0,
+    pairs: str = "images",
+    label: str = "",
+) -> Comparison:
+    """Difference of two success rates on the same items, and a margin, with the interval of Bonett and Price.
+
+    Resampling would not do: where all items agree, or all disagreements are of one kind, a resample has no more to
+    say, and the interval is a point. One more item on which the first succeeds alone, and one for the second, keep it
+    as wide as so few items allow (Bonett and Price 2012).
+
+    Parameters
+    ----------
+    first, second : array, shape (items,)
+        1 or True for a success, 0 or False for none.
+    unit, pairs, label : str
+    margin : float
+        Added to the difference and its interval: what the first may fall short by.
+
+    Raises
+    ------
+    NotTested
+        With fewer than fifty items.
+    ValueError
+        If the shapes differ or a value is neither 0 nor 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> alike = paired_shares(np.ones(50), np.ones(50), unit="success rate", margin=0.05)
+    >>> alike.verdict, paired_shares(np.ones(200), np.ones(200), unit="success rate", margin=0.05).verdict
+    ('undecided', 'holds')
+    """
+    gain = _differences(first, second, axes=(1,))
+    if not np.isin(np.concatenate([first, second]), (0, 1)).all():
+        raise ValueError("a share is of successes, 1, and failures, 0; another value was given")
+    n = len(gain)
+    if n < MIN_ITEMS:
+        raise NotTested(f"{n} {pairs}, {MIN_ITEMS} needed for an interval")
+    alone, other = ((np.sum(gain == side) + 1) / (n + 2) for side in (1, -1))
+    reach = float(special.ndtri(0.975) * np.sqrt((alone + other - (alone - other) ** 2) / (n + 2)))
+    centre = float(alone - other) + margin
+    return Comparison(float(gain.mean()) + margin, centre - reach, centre + reach, n, pairs, unit, label)
+
+
 def weakest(comparisons: Iterable[Comparison]) -> Comparison:
     """The comparison that decides a claim about all of them (intersection-union test).
 
     "Better than every rival" holds if every interval lies above zero, fails if one lies below. So the
     comparison with the lowest upper bound decides if that is below zero, else the one with the lowest lower
-    bound. Each interval keeps its own level; the joint claim's level is no worse.
+    bound. Each interval keeps its own level, and so does "holds". "Does not hold" does not: of several comparisons
+    one falls below zero by chance more often than each does (with six equal rivals and five seeds 11 % of the time).
 
     Parameters
     ----------

@@ -49,7 +49,12 @@ def test_stale_until_a_replay_agrees(project):
     refused = project.thesis("keep", "--replay", "digits-paper/fig-1.1", code=2).stderr
     assert "uncommitted changes" in refused
     project.git("commit", "-aqm", "otherwise written")
+    record = json.loads(path.read_text())
+    first, second = record["claims"][0]["verdict"], "undecided"
+    record["claims"][0]["verdict"] = second  # as if the claim had been another one then
+    path.write_text(json.dumps(record))
     assert "2 of 10 rows run again" in project.thesis("keep", "--replay", "digits-paper/fig-1.1").stdout
+    assert json.loads(path.read_text())["claims"][0]["verdict"] == first != second
     assert recorded_states(project) == {"fig-1.1": "thesis-data", "tab-1.1": "stale"}
     shown = project.thesis("show", "fig-1.1", "--recorded").stdout
     assert "2 of its 10 rows were run again" in shown

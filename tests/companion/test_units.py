@@ -291,12 +291,20 @@ def test_a_run_that_lost_rows_is_not_up_to_date(tmp_path, monkeypatch):
     """The book shows what `up_to_date` lets through, so it has to look at the numbers, not only at their names."""
     monkeypatch.setattr(provenance, "page_inputs", lambda *_: "inputs")
     chapter, run = (
-        SimpleNamespace(artefacts=[house.artefact("tab-2.4")]),
+        SimpleNamespace(artefacts=[house.artefact("tab-2.4")], slug="ch2"),
         SimpleNamespace(dataset=("digits",)),
     )
     (tmp_path / "run.json").write_text('{"inputs": "inputs"}')
+    (tmp_path / "ch2.ipynb").write_text("{}")
     record = records.write(record_of(tmp_path / "records", GRID, ["value"]), frame_of(GRID))
     assert runner.up_to_date(chapter, run, tmp_path)
+    for other in ("{}", "[]", '"inputs"', "", '{"inputs": "others"}'):
+        (tmp_path / "run.json").write_text(other)
+        assert not runner.up_to_date(chapter, run, tmp_path)
+    (tmp_path / "run.json").write_text('{"inputs": "inputs"}')
+    (tmp_path / "ch2.ipynb").rename(tmp_path / "away")  # the book would miss it
+    assert not runner.up_to_date(chapter, run, tmp_path)
+    (tmp_path / "away").rename(tmp_path / "ch2.ipynb")
     whole = record.file("csv").read_bytes()
     record.file("csv").write_bytes(whole[: len(whole) // 2])
     assert not runner.up_to_date(chapter, run, tmp_path)
@@ -305,6 +313,16 @@ def test_a_run_that_lost_rows_is_not_up_to_date(tmp_path, monkeypatch):
 
 
 # ---- records: what is not written
+
+
+def test_what_a_killed_run_of_our_own_number_left_behind_is_in_nobody_s_way(tmp_path):
+    """In a container the numbers of processes come again: it is not this process's, which has not begun."""
+    left = tmp_path / f".ch2.{os.getpid()}.part"
+    left.mkdir()
+    (left / "half").write_text("")
+    with runner.fresh(tmp_path / "ch2") as part:
+        (part / "whole").write_text("")
+    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["whole"]
 
 
 @pytest.mark.parametrize(

@@ -183,5 +183,6 @@ def clean(everything: bool) -> list[str]:
     if everything and (runs := house.root() / "runs").is_dir():
         gone.append(runs)
     for path in gone:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        # A link, to a disk with room say, goes; what it leads to is its owner's.
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     return [path.relative_to(house.root()).as_posix() for path in gone]

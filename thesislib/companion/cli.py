@@ -107,7 +107,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="for programs")
 
     sub = command("clean", _clean, "Remove the book and the executed chapters.")
-    sub.add_argument("--all", action="store_true", help="also memoised experiments and runs/")
+    sub.add_argument(
+        "--all",
+        action="store_true",
+        help="also memoised experiments, but those under THESISLIB_CACHE, and runs/",
+    )
     return parser
 
 
@@ -212,6 +216,8 @@ def _run(a: argparse.Namespace) -> None:
     if len(names := [name for name, _ in a.values]) > len(set(names)):
         raise CompanionError("a parameter is given twice")
     values = {name: _value(text) for name, text in a.values}
+    if "profile" in values:
+        raise CompanionError(f"the profile is an option of its own: --profile {values['profile']}")
     if a.threads is not None and (a.only is None or a.threads < 1):
         raise CompanionError("--threads goes with --only, and is at least 1")
     if a.workers < 1:

@@ -43,12 +43,17 @@ def keep(folders: Sequence[Path], *, part: bool = False) -> list[Path]:
     ------
     CompanionError
         If a folder is no run, a run was made with uncommitted changes, shards disagree on anything but
-        settings and rows, overlap or leave holes, or a file would exceed 200 kB. Nothing is written then.
+        settings and rows, overlap or leave holes, a data set is the reader's own, or a file would exceed 200 kB.
+        Nothing is written then.
     """
     pieces: dict[tuple[str, str], list[tuple[Record, pd.DataFrame]]] = {}
     for record in (r for folder in folders for r in _records_of(folder)):
         frame = record.frame()
         for name in record.dataset:
+            if Path(name).name != name:
+                raise CompanionError(
+                    f"{record.id} is of {name}; only runs on data sets that others can get are kept, see `thesis data`"
+                )
             rows = frame[frame["dataset"] == name] if "dataset" in frame else frame
             place = f"{name}-{record.profile}"
             pieces.setdefault((place, record.id), []).append((record, rows.reset_index(drop=True)))
@@ -88,7 +93,7 @@ def replay(name: str) -> str:
     """Run the first items of a committed record again and compare.
 
     If every row of the shorter run is in the record, but for times and ``made on``, the record's files are brought
-    up to date, so that it is stale no more.
+    up to date, so that it is stale no more, and its claims are decided anew, as they stand now.
 
     Parameters
     ----------
@@ -124,7 +129,8 @@ def replay(name: str) -> str:
     files = provenance.method_files(chapter)
     note = {"date": datetime.date.today().isoformat(), "rows": count, **commit}
     fresh = {**record.provenance, "files": files, "replayed": note}
-    records.write_json(dataclasses.replace(record, provenance=fresh))
+    claims = _decided(chapter, record.folder.name, record.id, record.frame())
+    records.write_json(dataclasses.replace(record, claims=claims, provenance=fresh))
     return f"{name}: {count} of {record.rows} rows run again, all as recorded"
 
 
@@ -222,10 +228,9 @@ def _agree(pieces: list[Record], name: str) -> None:
             raise CompanionError(
                 f"{first.id}: shards differ in {', '.join(unlike)}; run them from one commit"
             )
-        if here["dirty"]:
-            raise CompanionError(
-                f"{first.id}: the run was made with uncommitted changes; commit, then run again"
-            )
+        if here["dirty"] or here["commit"] is None:
+            what = "with uncommitted changes" if here["commit"] else "outside a git clone"
+            raise CompanionError(f"{first.id}: the run was made {what}; commit, then run again")
 
 
 def _whole(

@@ -85,14 +85,20 @@ def grid_of(chapter: Chapter, settings: ChapterSettings, identity: str) -> Grid:
     Raises
     ------
     CompanionError
-        If the artefact is not the chapter's, or its grid is not declared.
+        If the artefact is not the chapter's, its grid is not declared, or the settings leave it without a row.
     """
     if identity not in {a.id for a in chapter.artefacts}:
         raise CompanionError(f"{identity} is no artefact of {chapter.name}")
     grids = importlib.import_module(f"thesislib.{chapter.package}.settings").grids(settings)
     if identity not in grids:
         raise CompanionError(f"{identity}: grids() in {chapter.package}/settings.py does not name it")
-    return grids[identity]
+    grid = grids[identity]
+    if not any(all(block.values()) for block in (grid if isinstance(grid, list) else [grid])):
+        raise CompanionError(
+            f"these settings leave nothing of {identity}; give it more of the lists that it is made from, or leave it "
+            f"out: `thesis run {chapter.name} --only ID,...`"
+        )
+    return grid
 
 
 def claims_of(chapter: Chapter, identity: str) -> tuple[Claim, ...]:

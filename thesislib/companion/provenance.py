@@ -27,11 +27,12 @@ NEUTRAL = (
 
 
 def git_state() -> dict[str, str | bool | None]:
-    """Commit, and whether tracked files differ from it; None where this is no git clone."""
+    """Commit, and whether tracked files differ from it, records aside; None where this is no git clone."""
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {"commit": None, "dirty": None}
-    return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+    status = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)data/recorded")
+    return {"commit": commit, "dirty": status is None or bool(status)}  # whatever git cannot tell
 
 
 def method_files(chapter: house.Chapter) -> dict[str, str]:

@@ -179,10 +179,12 @@ def read(path: Path) -> Record:
     try:
         facts = json.loads(_read(path))
         if facts.get("format") != FORMAT:
-            raise HollowRecord(f"{path.name} has format {facts.get('format')}, this version reads {FORMAT}")
+            raise HollowRecord(
+                f"{house.short(path)} has format {facts.get('format')}, this version reads {FORMAT}"
+            )
         return Record(**facts, folder=path.parent)
     except (ValueError, TypeError, AttributeError) as error:
-        raise HollowRecord(f"{path.name} is no record ({error}); run the chapter again") from None
+        raise HollowRecord(f"{house.short(path)} is no record ({error}); run the chapter again") from None
 
 
 def read_folder(folder: Path) -> dict[str, Record]:

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from thesislib.companion import house, provenance, records, runs
+from thesislib.companion import house, making, provenance, records, runs
 from thesislib.companion.house import Chapter, CompanionError
+from thesislib.datasets.catalogue import VARIABLE
 from thesislib.memo import write_atomic
 from thesislib.settings import ChapterSettings
 
@@ -35,7 +36,9 @@ def up_to_date(chapter: Chapter, settings: ChapterSettings, target: Path) -> boo
     except (OSError, ValueError, records.HollowRecord):
         return False
     names = {a.id for a in chapter.artefacts}
-    return names <= set(found) and stamp["inputs"] == provenance.page_inputs(chapter, settings.dataset)
+    whole = names <= set(found) and (target / f"{chapter.slug}.ipynb").is_file()
+    inputs = stamp.get("inputs") if isinstance(stamp, dict) else None
+    return whole and inputs == provenance.page_inputs(chapter, settings.dataset)
 
 
 def run(
@@ -80,6 +83,8 @@ def run(
     """
     settings = runs.settle(chapter, profile, values)
     provenance.data_prints(settings.dataset)  # refuses what is not there
+    for artefact in chapter.artefacts:
+        making.grid_of(chapter, settings, artefact.id)  # and settings that leave nothing of one
     target = target or runs.folder(chapter, settings, book=True)
     if not force and up_to_date(chapter, settings, target):
         return target, False
@@ -165,6 +170,8 @@ def _execute(chapter: Chapter, settings: ChapterSettings, folder: Path, log: Pat
         "inputs": provenance.page_inputs(chapter, settings.dataset),
     }
     kernel = {"THESISLIB_OUT": str(folder / "records"), "IPYTHONDIR": str(_plain_ipython(folder))}
+    # The kernel runs in another folder than the command was given in.
+    kernel |= {n: os.path.abspath(v) for n in (VARIABLE, "THESISLIB_CACHE") if (v := os.environ.get(n))}
     with _environment(**kernel, **dict.fromkeys(THREADS, "1")), open(log, "w") as out:
         try:
             papermill.execute_notebook(
@@ -219,7 +226,9 @@ def _sweep(target: Path) -> None:
     """Remove what killed runs of the same chapter left behind, and put back the good run that one had moved away."""
     for leftover in target.parent.glob(f".{target.name}.*"):
         owner = leftover.name.rsplit(".", 2)[1]
-        if leftover.suffix in (".part", ".old") and owner.isdigit() and not _alive(int(owner)):
+        # In containers numbers of processes come again: what bears our own is not ours, we have not begun.
+        gone = owner.isdigit() and (int(owner) == os.getpid() or not _alive(int(owner)))
+        if leftover.suffix in (".part", ".old") and gone:
             if leftover.suffix == ".old" and not target.exists():  # killed within _replace
                 os.replace(leftover, target)
             else:

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,9 @@ def settle(chapter: Chapter, profile: str, values: dict[str, Any], *, every: boo
         raise CompanionError(
             f"{chapter.name} has no parameter {', '.join(unknown)}; it has {'; '.join(lines)}"
         )
+    values = {k: _absolute(chapter, k, v) for k, v in values.items() if k != "profile"}
     try:
-        return resolve(_profiles(chapter), profile, **{k: v for k, v in values.items() if k != "profile"})
+        return resolve(_profiles(chapter), profile, **values)
     except SettingsError as error:
         found = [
             c
@@ -107,6 +109,17 @@ def folder(chapter: Chapter, settings: ChapterSettings, *, book: bool, only: Seq
     parts = [chapter.name, settings.profile, changed, *([only] if only else [])]
     text = json.dumps(parts, sort_keys=True, default=list)
     return house.root() / "runs" / f"{chapter.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def _absolute(chapter: Chapter, name: str, value: Any) -> Any:
+    """A value, relative paths in it made absolute: a notebook is executed in another folder."""
+    facts = {f.name: f.metadata for f in dataclasses.fields(_profiles(chapter)[PROFILES[0]])}[name]
+    if not facts.get("paths"):
+        return value
+    if isinstance(value, list | tuple):
+        return [_absolute(chapter, name, one) for one in value]
+    own = isinstance(value, str) and value not in facts["choices"] and Path(value).exists()
+    return os.path.abspath(value) if own else value
 
 
 def _profiles(chapter: Chapter) -> dict[str, ChapterSettings]:

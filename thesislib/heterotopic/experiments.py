@@ -148,7 +148,7 @@ def fig_5_6(settings: Settings) -> pd.DataFrame:
     for method in (BASE, OURS):
         for seed in settings.seeds():
             made = features(dataset, case(settings, dataset, method, seed)[0], len(order)).astype(float)
-            x, y = t_sne(made[shown]).T
+            x, y = t_sne(made[shown]).T.round(1)  # a tenth of a unit is less than a point's width
             apart = {name: values.mean() for name, values in separation(made, labels[order].numpy()).items()}
             facts = {"image": range(len(x)), "x": x, "y": y, "label": labels[order][shown]}
             frames.append(pd.DataFrame(facts).assign(dataset=dataset, method=method, seed=seed, **apart))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pandas as pd
 
-from thesislib.evidence import Claim, Comparison, NotTested, paired_bootstrap, weakest
+from thesislib.evidence import Claim, Comparison, NotTested, paired_bootstrap, paired_shares, weakest
 
 OURS = "Meta attack"
 OWN = (OURS, "Meta transfer")
@@ -84,7 +84,7 @@ def as_successful(rows: pd.DataFrame, rival: str, label: str) -> Comparison:
     """Difference of success rates, and the margin."""
     ours, theirs = common(rows, "success", OURS, rival)
     unit = f"success rate, above -{SUCCESS_MARGIN:g}"
-    return paired_bootstrap(ours + SUCCESS_MARGIN, theirs, unit=unit, label=label)
+    return paired_shares(ours, theirs, margin=SUCCESS_MARGIN, unit=unit, label=label)
 
 
 def as_near(rows: pd.DataFrame, rival: str, label: str) -> Comparison:
@@ -114,7 +114,7 @@ def _sooner(frame: pd.DataFrame) -> Comparison:
                     label = (
                         f"{dataset}, {goal}: at {budget:.0f} queries, where {rival} has fooled {level:.0%}"
                     )
-                    yield paired_bootstrap(ours, them, unit="share of images fooled", label=label)
+                    yield paired_shares(ours, them, unit="share of images fooled", label=label)
 
     found = list(comparisons())
     if not found:

@@ -9,13 +9,23 @@ Functions take ``rows`` of a frame, the names of methods (``ours``), the column 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from thesislib.evidence import MIN_ITEMS, Claim, Comparison, NotTested, paired_bootstrap, pairs, weakest
+from thesislib.evidence import (
+    MIN_ITEMS,
+    Claim,
+    Comparison,
+    NotTested,
+    paired_bootstrap,
+    paired_shares,
+    pairs,
+    weakest,
+)
 
 OURS = "ME-Sampler(MV)"
 RIVALS = ("E-NES", "E-Bandits", "V-BAD")
@@ -35,7 +45,17 @@ def fewer_queries(rows: pd.DataFrame, rival: str, ours: str, label: str, of: str
 def more_success(rows: pd.DataFrame, rival: str, ours: str, label: str, of: str = "method") -> Comparison:
     """Our success rate less the rival's."""
     mine, theirs, clips = _sides(rows, "success", ours, rival, of)
-    return by_clip(mine - theirs, clips, unit="success rate", label=label)
+    gain, n = mine - theirs, len(clips.drop_duplicates())
+    if n < MIN_ITEMS:
+        raise NotTested(f"{n} clips, {MIN_ITEMS} needed for an interval")
+    # One more clip of each kind a data set, or an interval of few disagreements is too narrow (see `paired_shares`).
+    victims = -(-len(clips) // n)
+    more = [(name, -1 - (sign > 0), sign) for name in clips["dataset"].unique() for sign in (1.0, -1.0)]
+    extra = pd.DataFrame(more * victims, columns=[*CLIP, "gain"])
+    wide = by_clip(
+        np.r_[gain, extra["gain"]], pd.concat([clips, extra[CLIP]]), unit="success rate", label=label
+    )
+    return dataclasses.replace(wide, estimate=float(gain.mean()), n=n)
 
 
 def _sides(
@@ -143,9 +163,10 @@ def _not_worse(margin: float) -> Callable:
 def _accurate(frame: pd.DataFrame) -> Comparison:
     """Accuracy of each victim less what is enough; an interval over test clips."""
     return weakest(
-        paired_bootstrap(
+        paired_shares(
             np.repeat([1.0, 0.0], [row.correct, row.clips - row.correct]),
-            np.full(row.clips, row.enough / 100),
+            np.ones(row.clips),
+            margin=1 - row.enough / 100,
             unit="accuracy",
             pairs=CLIPS,
             label=f"{row.dataset}: {row.model}, enough is {row.enough:g} %",

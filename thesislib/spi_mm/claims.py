@@ -76,6 +76,10 @@ def _comparisons(
         )
         if (costs.loc[costs["method"] == OURS, "passes"] >= budget).any():
             raise NotTested(f"SPI-MM does not reach the level on {dataset}, {value} within {budget:g} passes")
+        if (costs["passes"] <= 0).any():
+            raise NotTested(
+                f"on {dataset}, {value} the level is that of the start: {budget:g} passes are too few"
+            )
         for rival in rivals:
             theirs, ours = pairs(costs, "passes", rival, OURS, on=["seed"])
             label = f"{dataset}, {value}: against {rival}"
