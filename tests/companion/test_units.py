@@ -31,11 +31,13 @@ from thesislib.companion import (
     figures,
     house,
     keep,
+    making,
     page,
     provenance,
     records,
     reported,
     runner,
+    runs,
 )
 from thesislib.companion.board import Row
 from thesislib.companion.cli import main
@@ -952,3 +954,35 @@ def test_a_book_refuses_two_files_of_one_name(tmp_path, monkeypatch):
     with pytest.raises(CompanionError, match="another page has a file"):
         book._stage(tmp_path, "smoke")
     assert not any(tmp_path.iterdir())
+
+
+def test_settings_that_leave_an_artefact_without_a_row_are_refused_before_anything_runs():
+    chapter = house.chapter("ch4")
+    settings = runs.settle(chapter, "smoke", {"methods": ["CE"]})
+    with pytest.raises(CompanionError, match=r"leave nothing of extra-4\.A; .*--only"):
+        making.grid_of(chapter, settings, "extra-4.A")
+    for name, one in house.chapters().items():
+        if one.written and one.package:
+            for artefact in one.artefacts:
+                assert making.grid_of(one, runs.settle(one, "smoke", {}), artefact.id), name
+
+
+def test_a_file_of_ones_own_is_meant_from_where_the_command_is_given(tmp_path, monkeypatch):
+    """The notebook is executed in the repository's root, where another file may have its name."""
+    (tmp_path / "mine.npz").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    chapter = house.chapter("ch6")
+    for name in ("mine.npz", "./mine.npz", str(tmp_path / "mine.npz")):
+        assert runs.settle(chapter, "smoke", {"dataset": [name]}).dataset == (str(tmp_path / "mine.npz"),)
+    assert runs.settle(chapter, "smoke", {"dataset": "digits"}).dataset == ("digits",)
+
+
+def test_a_run_on_data_of_ones_own_is_not_kept(tmp_path):
+    """Its folder would be called by a path, and lie outside the repository."""
+    record = record_of(tmp_path / "records", GRID, ["value"])
+    record = dataclasses.replace(record, dataset=[str(tmp_path / "mine.npz")])
+    records.write(record, frame_of(GRID))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(CompanionError, match="only runs on data sets that others can get are kept"):
+        keep.keep([tmp_path])
+    assert sorted(tmp_path.rglob("*")) == before

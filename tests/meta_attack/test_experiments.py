@@ -1,11 +1,16 @@
 """The experiments' frames: complete, reproducible, on the images they should be on; the settings."""
 
+import dataclasses
+import inspect
 import itertools
 
 import numpy as np
 import pytest
 
-from thesislib.meta_attack import attacks, experiments
+from thesislib.datasets import fingerprint
+from thesislib.memo import source_hash
+from thesislib.meta_attack import attacks, codec, experiments, runs
+from thesislib.meta_attack.attacks import ATTACKS
 from thesislib.meta_attack.column import GOALS
 from thesislib.meta_attack.columns import REDUCED, STAND_INS, THESIS, column_of
 from thesislib.meta_attack.runs import attack_rows, chosen_images
@@ -148,3 +153,16 @@ def test_a_folder_of_ones_own_takes_the_column_of_its_kind(tmp_path):
 def test_bad_settings_are_refused(values, words):
     with pytest.raises(SettingsError, match=words):
         resolve("laptop", **values)
+
+
+def test_the_trained_decoder_and_the_partners_data_are_in_the_key_of_what_is_made_with_them(monkeypatch):
+    of = {name: inspect.getfile(ATTACKS[name]) for name in ("ZOO", "AutoZOOM")}
+    assert runs.source_of.__wrapped__("ZOO") == source_hash(of["ZOO"])
+    assert runs.source_of.__wrapped__("AutoZOOM") == source_hash(of["AutoZOOM"], codec.__file__)
+    seen = []
+    monkeypatch.setattr(runs, "_rows", lambda *words: seen.append(words[-1]) or {"image": [0]})
+    case = runs.Case("digits", None, None, "ZOO", "untargeted", ())
+    other = dataclasses.replace(case, partner=("glyphs", None))
+    for one in (case, other):
+        runs.attack_rows(one, range(1))
+    assert seen == [runs.source_of("ZOO"), runs.source_of("ZOO") + fingerprint("glyphs")]
