@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from thesislib.blackbox import AttackResult
 from thesislib.meta_attack.autozoom import AutoZOOM
 from thesislib.meta_attack.bandits import Bandits
+from thesislib.meta_attack.codec import decoder
 from thesislib.meta_attack.decision_boundary import DecisionBoundary
 from thesislib.meta_attack.fw_black import FWBlack
 from thesislib.meta_attack.meta_attack import MetaAttack
@@ -26,6 +27,8 @@ ATTACKS: dict[str, Callable[..., Callable[..., AttackResult]]] = {
 """Called with an attack's fields, each gives the attack; Meta transfer differs in whose meta attacker it is given."""
 
 METHODS = tuple(ATTACKS)
+DECODER = decoder
+"""What makes the trained decoder of an attack that has a field for one."""
 HARD_LABEL = ("Decision boundary", "Opt-attack")
 
 

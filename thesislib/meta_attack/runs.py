@@ -142,10 +142,10 @@ def chosen_images(case: Case, numbers: range, held_out: bool = False) -> tuple[T
 @functools.cache
 def source_of(method: str) -> str:
     """Hash of the files behind an attack, those of its trained decoder among them."""
-    make = importlib.import_module("thesislib.meta_attack.attacks").ATTACKS[method]
-    files = [inspect.getfile(make)]
-    if "decoder" in inspect.signature(make).parameters:
-        files.append(importlib.import_module("thesislib.meta_attack.codec").__file__)
+    attacks = _attacks()
+    files = [inspect.getfile(attacks.ATTACKS[method])]
+    if "decoder" in inspect.signature(attacks.ATTACKS[method]).parameters:
+        files.append(inspect.getfile(attacks.DECODER))
     return source_hash(*files)
 
 
@@ -162,7 +162,8 @@ def _rows(dataset: str, case: Case, numbers: tuple[int, ...], held_out: bool, co
 
 def _made(case: Case, **extra: object):
     """The attack object of a case, with the network, decoder or pool of images it needs."""
-    make = importlib.import_module("thesislib.meta_attack.attacks").ATTACKS[case.method]
+    attacks = _attacks()
+    make = attacks.ATTACKS[case.method]
     fields = inspect.signature(make).parameters
     options = dict(case.options) | extra
     if "attacker" in fields:
@@ -172,10 +173,14 @@ def _made(case: Case, **extra: object):
             attacker = attacker.resized(case.learning.size)
         options["attacker"] = attacker.to(case.device)
     if "decoder" in fields and options.pop("codec", "autoencoder") == "autoencoder":
-        codec = importlib.import_module("thesislib.meta_attack.codec")
-        found = codec.decoder(case.dataset, case.learning.size, case.seed, case.device)
+        found = attacks.DECODER(case.dataset, case.learning.size, case.seed, case.device)
         options["decoder"] = found.to(case.device)
     if "pool" in fields:
         data = images_of(case.dataset, case.learning.size)
         options["pool"] = (data["train"].to(case.device), data["train_labels"].to(case.device))
     return make(**options)
+
+
+def _attacks():
+    """The registry; imported here, so that a key of the cache depends on one attack and not on all."""
+    return importlib.import_module("thesislib.meta_attack.attacks")
