@@ -206,7 +206,7 @@ def _key(function: Callable, since: float, bound: inspect.BoundArguments, data: 
 def _source(*starts: str) -> tuple[str, dict[Path, float]]:
     """The hash, and when each file was changed; taken once a process, since loaded code does not change either."""
     files, versions = zip(*(sources.closure(Path(start)) for start in starts), strict=True)
-    found = set().union(*files) - set(sources.SCAFFOLD)
+    found = set().union(*files) - {sources.PACKAGE / name for name in sources.SCAFFOLD}
     times = {file: file.stat().st_mtime for file in found}
     return sources.code_fingerprint(found, *sorted(set().union(*versions))), times
 

@@ -17,17 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
-SCAFFOLD = tuple(
-    PACKAGE / name
-    for name in (
-        "memo.py",
-        "sources.py",
-        "datasets/catalogue.py",
-        "datasets/download.py",
-        "datasets/places.py",
-    )
-)
-"""Files that decide when something is computed and which data are read, never what comes of it."""
+SCAFFOLD = ("memo.py", "sources.py", "datasets/catalogue.py", "datasets/download.py", "datasets/places.py")
+"""Files of the package that decide when something is computed and which data are read, never what comes of it."""
 # Modules not called like their distribution; others are found too, but to read all installed records is slow.
 RENAMED = {
     "PIL": "pillow",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # A record has the fingerprint of its data, and `changed` compares that of embedded ones, which glyphs.py draws.
 NEUTRAL = (
-    *(file.relative_to(sources.PACKAGE.parent).as_posix() for file in sources.SCAFFOLD),
+    *(f"{sources.PACKAGE.name}/{name}" for name in sources.SCAFFOLD),
     "thesislib/datasets/glyphs.py",
 )
 

@@ -1,6 +1,6 @@
 """What the chapter's experiments are on each data set: network, recipes, views and weights (thesis, section 5.4).
 
-``stands_for`` is the thesis's data set; ``queue`` and ``lam`` are a column's number of keys and weight of
+``dataset`` and ``stands_for`` are sets of the thesis; ``queue`` and ``lam`` are a column's number of keys and weight of
 self-supervision.
 """
 
