@@ -546,10 +546,11 @@ page.record(
 #   learnt a little, and on the digits, where the gradients of the sources agree, training shows from the first step.
 # - *On MNIST* (recorded run) the order against ZOO and AutoZOOM is the thesis's, by less. ZOO's released step of 0.01, with which it lands near
 #   the reported 21,000 queries (an earlier record), had not been searched: at 0.07, which the rule above takes, it needs 3,000, and 4,900
-#   towards a target, where 0.01 takes 30,000. The meta attack's 613 and 1,110 are a fifth less than AutoZOOM's 812 and 1,351. Bandits, granted
+#   towards a target, where 0.01 takes 30,000. The meta attack's 613 and 1,110 are a quarter and a fifth less than
+#   AutoZOOM's 812 and 1,351. Bandits, granted
 #   a quarter more distortion by the rule above and stopped at the first success, need about as few queries, where they succeed: in the mean
-#   694 and 941, but five or six images in a hundred are not fooled in 100,000. FW-black, which may go on until then too, fails with seven and
-#   nine. Towards a target, Decision boundary and Opt-attack begin at training images of the target class: for a good part of the digits the
+#   694 and 941, but five or six images in a hundred are not fooled in 100,000. FW-black, which may go on until then too, fails with nine and
+#   seven. Towards a target, Decision boundary and Opt-attack begin at training images of the target class: for a good part of the digits the
 #   border on the way to one of them lies within the distance granted, and a few dozen queries are all it takes. Where it does not, they
 #   need hundreds to tens of thousands.
 # - *On CIFAR10* (recorded run, 50 images, a victim of half the width, a meta attacker trained for under an hour) ZOO needs more
