@@ -107,11 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="for programs")
 
     sub = command("clean", _clean, "Remove the book and the executed chapters.")
-    sub.add_argument(
-        "--all",
-        action="store_true",
-        help="also memoised experiments, but those under THESISLIB_CACHE, and runs/",
-    )
+    sub.add_argument("--all", action="store_true", help="also runs/ and memoised experiments in _build/cache")
     return parser
 
 
