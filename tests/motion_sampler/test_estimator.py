@@ -155,15 +155,15 @@ def flicker_of(model, x, label):
     return flicker(model(x).detach().log_softmax(1), Goal(torch.full((len(x),), int(label)))).numpy()
 
 
-def check_against(attack, room, loop):
-    """Iterates of eight clips against a loop that returns the iterate after each step."""
+def check_against(attack, room, loop, first=1):
+    """Iterates of eight clips against a loop that returns the iterate after each step, from the first that is checked."""
     result = attack(Victim(room.model), room.images, room.goal, seed=1)
     assert result.success.any()
     for i in range(8):
         stream = Streams(1, [i], device="cpu", dtype=torch.float64)
         row = torch.tensor([0])
         steps = loop(lambda shape: stream.normal(row, shape)[0], room.images[i], room.labels[i])  # noqa: B023
-        for count, x in enumerate(steps, 1):
+        for count, x in enumerate(steps, first):
             if room.model(x[None]).argmax(1) != room.labels[i] or count == attack.max_steps:
                 break
         assert count == result.steps[i]
@@ -218,6 +218,7 @@ def test_vbad_is_its_loop(room, make):
 
     def loop(draw, clean, label):
         x = clipped(clean + 0.1 * torch.erf(draw(clean.shape) / 2**0.5), clean, 0.1)
+        yield x
         while True:
             reference = 5 * draw((4, 7)).abs()
             direction = torch.empty_like(x)
@@ -236,9 +237,8 @@ def test_vbad_is_its_loop(room, make):
             x = clipped(x - 0.03 * big(estimate.sign()) * direction, clean, 0.1)
             yield x
 
-    check_against(
-        VBAD(image_model, split=4, samples=4, step=0.03, loss="flicker", kappa=0.1, max_steps=15), room, loop
-    )
+    attack = VBAD(image_model, split=4, samples=4, step=0.03, loss="flicker", kappa=0.1, max_steps=15)
+    check_against(attack, room, loop, first=0)
 
 
 def test_a_targeted_direction_leads_to_nine_tenths_of_the_targets_features(room, make):

@@ -66,6 +66,21 @@ def test_a_still_clip_is_grey_and_far_motion_is_cut_off(shot):
     assert stack.min() == 0 and stack.max() <= 1
 
 
+@pytest.mark.parametrize(
+    ("clips", "reach", "said"),
+    [
+        (np.full((1, 3, 2, 16, 16), 255.0), 0.1, "within 0 and 1"),
+        (np.full((1, 3, 2, 16, 16), np.nan), 0.1, "within 0 and 1"),
+        (np.zeros((1, 2, 3, 16, 16)), 0.1, r"shape \(1, 2, 3, 16, 16\)"),
+        (np.zeros((1, 3, 2, 16, 16)), 0, "reach = 0, expected a share"),
+    ],
+)
+def test_what_is_no_clip_or_reach_is_refused(clips, reach, said):
+    with pytest.raises(ValueError, match=said):
+        flow_stack(clips, reach=reach)
+    assert flow_stack(np.zeros((0, 3, 4, 16, 16))).shape == (0, 6, 16, 16)
+
+
 def test_an_unknown_method_is_refused():
     with pytest.raises(ValueError, match="dis, tvl1"):
         flow_map(np.zeros((2, 32, 32, 3), np.uint8), "farneback")

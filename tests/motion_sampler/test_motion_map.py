@@ -281,6 +281,15 @@ def test_intervals_are_few_ordered_and_mostly_apart():
                 assert 2 * len(common) <= min(one.length, other.length)
 
 
+def test_a_clip_longer_than_an_encoder_goes_without_an_intra_frame():
+    still = np.repeat(moving_square((0, 0), 1)[0], 597, axis=0)
+    maps, intervals = improved_maps(np.concatenate([still, moving_square((1, 1), 18)[0]]))
+    energy = dict(zip(intervals, motion_energy(maps), strict=True))
+    assert not any(start < 600 < start + length for start, length in intervals)
+    best = max(energy, key=energy.__getitem__)
+    assert best.start >= 600 and energy[best] > 0
+
+
 # ---- maps made by hand
 
 
@@ -307,12 +316,20 @@ def test_handcrafted_maps_have_the_values_they_are_named_for():
         (np.zeros((12, 3, 32, 32), np.uint8), r"\(12, 3, 32, 32\)"),
         (np.zeros((3, 32, 32, 3), np.uint8), "3 frames, motion maps need 12"),
         (np.zeros((12, 8, 32, 3), np.uint8), "8 × 32 pixels"),
+        ([[0]], "a list, expected an array"),
     ],
 )
 @pytest.mark.parametrize("call", [motion_maps, improved_maps])
 def test_what_is_no_clip_is_refused(call, clip, said):
     with pytest.raises(ValueError, match=said):
         call(clip)
+
+
+@pytest.mark.parametrize("top", [-1, 7.5, 40_000, np.nan])
+@pytest.mark.parametrize("call", [s_value, u_sample])
+def test_a_top_that_16_bits_do_not_hold_is_refused(call, top):
+    with pytest.raises(ValueError, match=f"top = {top}, expected a whole number"):
+        call(1, 4, 4, top=top)
 
 
 def test_sources_and_codecs_are_named_in_the_refusal():

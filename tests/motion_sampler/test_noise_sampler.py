@@ -1,5 +1,7 @@
 """The sampler: look-up and warp against independent formulas, and what they mean for still and moving clips."""
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thesislib.blackbox.streams import Streams
+from thesislib.datasets.video import instants
 from thesislib.motion_sampler.sampler import Motion, NoiseSampler, look_up, positive, warp
 
 
@@ -103,6 +106,23 @@ def test_per_frame_maps_follow_the_clip(make):
     assert pattern.shape == (2, 3, 4, 8, 8)
     assert torch.equal(pattern[:, :, 0], pattern[:, :, 1]) and torch.equal(pattern[:, :, 2], pattern[:, :, 3])
     assert not torch.equal(pattern[:, :, 1], pattern[:, :, 2])
+
+
+@pytest.mark.parametrize("length", [12, 24, 36, 60])
+def test_a_frame_reads_the_map_of_the_interval_it_was_taken_from(make, length):
+    clips, maps = torch.zeros(2, 3, 8, 8, 8, dtype=torch.float64), make.maps(2, maps=length // 12)
+    pattern = drawn(NoiseSampler("look-up", "per frame"), 0, clips, maps)[0]
+    intervals = [place // 12 for place in instants(length, 8)]
+    for one, other in itertools.product(range(8), repeat=2):
+        same = torch.equal(pattern[:, one], pattern[:, other])
+        assert same == (intervals[one] == intervals[other])
+
+
+def test_motion_of_another_number_or_type_is_refused():
+    noise, motion = torch.zeros(1, 3, 8, 8), torch.zeros(1, 4, 4, 2, dtype=torch.int64)
+    for bad in (motion.repeat(2, 1, 1, 1), motion + 0.5):
+        with pytest.raises(ValueError, match="expected as many, and integers"):
+            look_up(noise, bad)
 
 
 def test_without_motion(make):

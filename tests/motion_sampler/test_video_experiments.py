@@ -5,10 +5,11 @@ import itertools
 from dataclasses import fields
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from thesislib.motion_sampler import attacks, experiments, runs, settings
+from thesislib.motion_sampler import attacks, experiments, gallery, runs, settings
 from thesislib.motion_sampler.column import VideoVictim
 from thesislib.motion_sampler.columns import OPTIONS, STAND_INS, THESIS, column_of
 from thesislib.motion_sampler.experiments import parsed
@@ -52,6 +53,19 @@ def test_every_frame_has_one_row_for_each_key_and_nothing_missing(cache):
     assert (ours["charged"] >= ours["queries"]).all()
     assert (ours.loc[ours["success"] == 0, "charged"] == chosen.budget).all()
     assert (ours.loc[ours["success"] == 1, "linf"] <= chosen.kappa + 1e-4).all()  # kept in half precision
+
+
+def test_a_fooled_clip_ends_its_curve_at_the_least_loss(monkeypatch):
+    """Clip 0 is fooled by query 61, at a loss above those before; clip 1 never is, and its loss comes and goes."""
+    frame = pd.DataFrame({"clip": [0, 1], "success": [True, False], "queries": [61, 91]})
+    asked = [1, 31, 61, 1, 31, 61, 91]
+    losses = [0.9, 0.7, 0.95, 0.9, 0.6, 0.8, 0.55]
+    trace = pd.DataFrame({"clip": [0, 0, 0, 1, 1, 1, 1], "queries": asked, "loss": losses})
+    monkeypatch.setattr(gallery, "run", lambda *_: runs.Kept(frame, trace, torch.zeros(0)))
+    found = gallery.curves(resolve("laptop", budget=100))
+    ours = found[found["method"] == OURS].pivot(index="queries", columns="clip", values="loss")
+    assert ours.loc[[1, 31, 61, 91], 0].tolist() == [0.9, 0.7, 0.5, 0.5]
+    assert ours.loc[[1, 31, 61, 91], 1].tolist() == [0.9, 0.6, 0.6, 0.55]
 
 
 def test_names_and_candidates_are_the_attacks():

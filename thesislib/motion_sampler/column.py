@@ -35,8 +35,6 @@ class Column:
         I3D and TSN2D.
     stream : Recipe
         Of the motion stream.
-    scale : float
-        Pixels of a frame as the victim sees it for one of the recorded clip; only a warp needs it.
     dropped : tuple of (method, goal)
         Left out because the cap on queries does not allow for them.
     """
@@ -44,7 +42,6 @@ class Column:
     stands_for: str
     victims: tuple[VideoVictim, ...]
     stream: Recipe
-    scale: float = 1.0
     dropped: tuple[tuple[str, str], ...] = ()
 
     def victim(self, model: str) -> VideoVictim:

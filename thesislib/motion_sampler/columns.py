@@ -37,7 +37,6 @@ def _embedded(stands_for: str, i3d: float, tsn: float, *dropped: str) -> Column:
         stands_for=stands_for,
         victims=_small(i3d, tsn),
         stream=_SHORT,
-        scale=0.25,
         dropped=tuple((method, UNTARGETED) for method in dropped),
     )
 

@@ -67,17 +67,28 @@ def flow_stack(clips: np.ndarray, method: str = "dis", reach: float = 20 / 256) 
     -------
     array of float32, shape (n, 2 (frames - 1), height, width)
         x and y of each pair in turn; 0.5 is no motion, 0 and 1 are `reach` to the left or up, right or down.
+
+    Raises
+    ------
+    ValueError
+        If the clips have another shape or leave [0, 1], or `reach` is not above 0.
     """
     clips = np.asarray(clips)
+    if clips.ndim != 5 or clips.shape[1] != 3 or not ((clips >= 0) & (clips <= 1)).all():
+        raise ValueError(
+            f"clips are {clips.dtype} of shape {clips.shape}, expected (n, 3, frames, height, width) within 0 and 1"
+        )
+    if not 0 < reach < np.inf:
+        raise ValueError(f"reach = {reach!r}, expected a share of the height above 0")
     count, _, frames, height, width = clips.shape
     stack = np.empty((count, frames - 1, 2, height, width), np.float32)
     with _flow(method) as flow:
         for clip, out in zip(clips, stack, strict=True):
-            pictures = np.rint(255 * np.clip(clip, 0, 1)).astype(np.uint8).transpose(1, 2, 3, 0)
+            pictures = np.rint(255 * clip).astype(np.uint8).transpose(1, 2, 3, 0)
             grey = [cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY) for picture in pictures]
             for k in range(frames - 1):
                 out[k] = flow(grey[k], grey[k + 1]).transpose(2, 0, 1)
-    return np.clip(0.5 + stack / (2 * reach * height), 0, 1).reshape(count, -1, height, width)
+    return np.clip(0.5 + stack / (2 * reach * height), 0, 1).reshape(count, 2 * (frames - 1), height, width)
 
 
 @contextmanager

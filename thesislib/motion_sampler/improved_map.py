@@ -17,6 +17,7 @@ from thesislib.motion_sampler.motion_map import checked, followed, motion_energy
 
 LENGTHS = (6, 9, 12, 18, 24)
 STEP = 3  # frames between the starts that are tried
+LONGEST = 600  # frames without an intra frame, as the encoder allows; a longer clip is encoded in parts
 
 
 class Interval(NamedTuple):
@@ -31,7 +32,8 @@ def improved_maps(clip: np.ndarray) -> tuple[np.ndarray, list[Interval]]:
 
     An interval's movement is its map's energy: it grows while things move on, and falls once they turn back. The
     best is taken first, then the next best that shares at most half of the shorter one's frames with any taken,
-    until there are as many as `motion_maps` gives, or none is left.
+    until there are as many as `motion_maps` gives, or none is left. In clips of more than 600 frames no interval
+    spans a multiple of 600.
 
     Parameters
     ----------
@@ -51,14 +53,14 @@ def improved_maps(clip: np.ndarray) -> tuple[np.ndarray, list[Interval]]:
     """
     checked(clip, GROUP)
     height, width = clip.shape[1:3]
-    vectors = motion_vectors(clip, group=len(clip))  # one intra frame, so that any frame can be a start
-    candidates = {
-        Interval(start, length): found
-        for start in range(0, len(clip) - min(LENGTHS) + 1, STEP)
-        for length, found in followed(
-            vectors[start + 1 : start + max(LENGTHS)], height, width, LENGTHS
-        ).items()
-    }
+    candidates = {}
+    for first in range(0, len(clip), LONGEST):
+        part = clip[first : first + LONGEST]
+        vectors = motion_vectors(part, group=len(part))  # one intra frame, so that any frame can be a start
+        for start in range(0, len(part) - min(LENGTHS) + 1, STEP):
+            onward = vectors[start + 1 : start + max(LENGTHS)]
+            for length, found in followed(onward, height, width, LENGTHS).items():
+                candidates[Interval(first + start, length)] = found
     energy = dict(zip(candidates, motion_energy(np.stack(list(candidates.values()))), strict=True))
     best = sorted(candidates, key=energy.__getitem__, reverse=True)
     taken: list[Interval] = []

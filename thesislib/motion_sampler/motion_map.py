@@ -68,6 +68,8 @@ def checked(clip: np.ndarray, least: int) -> None:
     ValueError
         With what was passed and what would do.
     """
+    if not isinstance(clip, np.ndarray):
+        raise ValueError(f"the clip is a {type(clip).__name__}, expected an array of uint8")
     if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[3] != 3 or not clip.size:
         raise ValueError(
             f"the clip is {clip.dtype} of shape {clip.shape}, expected uint8 (frames, height, width, 3)"

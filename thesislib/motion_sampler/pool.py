@@ -7,9 +7,12 @@ tables, ``kind`` is one of motion map, ``changes`` are fields of the attack; ``v
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pandas as pd
 
+from thesislib.datasets.clips import load_clips
 from thesislib.motion_sampler.attacks import METHODS
 from thesislib.motion_sampler.column import UNTARGETED
 from thesislib.motion_sampler.runs import Case, Kept, attacked, chosen, maps_for
@@ -24,7 +27,7 @@ def case_of(
     """The case that a method is on a victim, with some of its fields changed."""
     column, made = settings.column(dataset), settings.options_of(base_of(method), dataset, goal)
     if METHODS[method].sampler == "warp":
-        made["scale"] = column.scale
+        made["scale"] = _scale(dataset)
     fields = {
         "dataset": dataset,
         "victim": column.victim(model),
@@ -35,6 +38,13 @@ def case_of(
         "seed": settings.seeds()[0],
     }
     return Case(**fields | changes)
+
+
+@functools.cache
+def _scale(dataset: str) -> float:
+    """Pixels of a frame as the victim sees it for one of the recorded clip, of the first test clip."""
+    clips = load_clips(dataset, train=0, test=1)
+    return clips.test_clips.shape[2] / clips.whole(0).shape[1]
 
 
 def base_of(method: str) -> str:

@@ -39,8 +39,12 @@ def look_up(noise: Tensor, motion: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If the noise is smaller than the range.
+        If the noise is smaller than the range, there is not one for each motion, or the motion is no integers.
     """
+    if motion.is_floating_point() or len(noise) != len(motion):
+        raise ValueError(
+            f"{len(noise)} noises and {len(motion)} motions of {motion.dtype}; expected as many, and integers of pixels"
+        )
     rows, columns = noise.shape[2:]
     if motion.numel() and reach(motion) > min(rows, columns):
         raise ValueError(f"noise of {rows} x {columns} pixels, but the motion ranges over {reach(motion)}")
@@ -94,7 +98,8 @@ class NoiseSampler:
         one frame of noise for the whole clip, and ``multi-noise``, each frame its own (Table 3.3).
     assignment : str
         ``shared``: all frames use one map, the next one every `period` iterations, as in the released code.
-        ``per frame``: frame t of T uses map ``floor(t * maps / T)``, in every iteration.
+        ``per frame``: frame t of T stands for the middle of its T-th of the clip and uses map
+        ``floor((t + 1/2) * maps / T)``, in every iteration.
     period : int
         Iterations that a shared map serves.
     scale : float
@@ -170,7 +175,8 @@ class NoiseSampler:
             mine = motion.clips[row]
             count = len(mine.maps)
             if self.assignment == "per frame":
-                turns = torch.arange(frames, device=live.device) * count // frames
+                middles = 2 * torch.arange(frames, device=live.device) + 1
+                turns = middles * count // (2 * frames)
             else:
                 turns = torch.tensor([step // self.period % count], device=live.device)
             found.append((mine, turns))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
 from thesislib.blackbox.attempt import iterations, positive_fields, whole_fields
+from thesislib.blackbox.victim import evaluating
 from thesislib.motion_sampler.losses import loss_of
 from thesislib.motion_sampler.nes import TOGETHER, antithetic
 from thesislib.motion_sampler.prior import admitted_clips, inside, kept
@@ -29,13 +30,15 @@ class VBAD:
     moves by ``step`` along the direction times the sign of each patch's estimate: ``2 * samples + 1`` queries.
 
     The released code starts a targeted attack at a clip of the target class and shrinks the ball, which takes
-    tens of thousands of queries. Here every method starts at the clean clip, inside the same bound.
+    tens of thousands of queries. Here every method starts at the clean clip, inside the same bound. The code's rule
+    that samples off the tracked class share a rank has no place then: towards a target all are, until one has
+    reached it, and without one such a sample has fooled the victim.
 
     Attributes
     ----------
     image_model : callable
-        Frames, shape (n, 3, height, width), to features, shape (n, features), differentiable; a module in
-        evaluation mode.
+        Frames, shape (n, 3, height, width), to features, shape (n, features), differentiable; a module is in
+        evaluation mode for as long as it is asked.
     examples : mapping of int to Tensor, optional
         A clip of each target class, shape (3, frames, height, width); only for targeted goals.
     split : int
@@ -52,7 +55,7 @@ class VBAD:
         The step is halved, down to the least, whenever the loss has not fallen over `patience` iterations.
     patience : int
     random_start : bool
-        Untargeted: start anywhere in the ball.
+        Untargeted: start anywhere in the ball; whether that fools already costs a query more.
     max_steps : int, optional
         None: until the budget is spent; 20,000 where the victim has none.
     """
@@ -111,6 +114,7 @@ class VBAD:
         if self.random_start and goal.targets is None and len(rows):
             noise = _uniform(run.streams.normal(rows, images.shape[1:]))
             current = inside(clean, clean + self.kappa * noise, self.kappa)
+            run.check(current, 0)
         step = images.new_full((len(images),), self.step)
         since = run.loss.clone()
         for count in iterations(self.max_steps, victim, 20_000):
@@ -139,7 +143,7 @@ class VBAD:
         wanted : Tensor, shape (len(live), frames, features), or None
             Features of the target's example.
         """
-        with torch.enable_grad():
+        with evaluating(self.image_model), torch.enable_grad():
             frames = current.movedim(2, 1).flatten(0, 1).clone().requires_grad_()
             features = self.image_model(frames)
             shape = (current.shape[2], features.shape[1])
@@ -164,7 +168,7 @@ class VBAD:
             left -= part
         drawn, loss = torch.cat(weights, dim=1), torch.cat(losses, dim=1)
         if self.ranks:
-            order = loss.flatten(1).argsort(dim=1).argsort(dim=1)
+            order = loss.flatten(1).argsort(dim=1, stable=True).argsort(dim=1)
             loss = order.view_as(loss).to(loss.dtype) / (2 * self.samples - 1)
         difference = loss[:, :, 0] - loss[:, :, 1]
         slope = torch.einsum("nk,nk...->n...", difference.to(drawn.dtype), drawn)
@@ -184,7 +188,7 @@ class VBAD:
             raise ValueError(f"no example of target {lacking[0]}; examples are of {sorted(known)}")
         if not len(clips):
             return clips.new_empty(0, clips.shape[2], 1)
-        with torch.no_grad():
+        with evaluating(self.image_model), torch.no_grad():
             made = {
                 t: self.image_model(known[t].to(clips).movedim(1, 0)) for t in {int(t) for t in goal.targets}
             }
