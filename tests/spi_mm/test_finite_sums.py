@@ -227,6 +227,8 @@ def test_other_labels_are_refused(labels, words):
         (sparse.csr_array([[1.0, np.nan], [1.0, 0.0]]), "1 entries that are NaN or infinite"),
         (np.ones(4), r"shape \(4,\)"),
         (np.ones((0, 3)), r"shape \(0, 3\)"),
+        (np.array([[1e170], [1.0]]), "1 rows whose squares overflow or vanish"),
+        (sparse.csr_array([[1e-170], [0.0]]), "1 rows whose squares overflow or vanish"),
     ],
 )
 def test_bad_features_are_refused(X, words):
@@ -310,6 +312,13 @@ def test_impossible_parameters_are_refused(data):
         SparsePCA(np.ones((3, 2)), centre=True).start()
     with pytest.raises(ValueError, match="K = 0"):
         SparseFactorisation(X, K=0)
+    with pytest.raises(TypeError, match="h = 'l1' has no value, prox"):
+        NonconvexLogistic(X, y, penalty="l1")
+    with pytest.raises(TypeError, match="penalty is SparseBall"):
+        prox.Linearised(prox.SparseBall(0.1))
+    for problem in (NonconvexLogistic(X, y, penalty=prox.L1(0.1)), SparseFactorisation(X, K=2)):
+        with pytest.raises(ValueError, match="non-smooth term, which L-BFGS"):
+            lbfgs(problem)
 
 
 def test_numerical_gradient_of_the_factorisation_by_a_third_route():

@@ -94,8 +94,13 @@ def test_a_budget_of_part_of_a_pass_is_spent(data):
         ({"checkpoints": [2, 1]}, "must increase"),
         ({"checkpoints": [0, 31]}, r"within 0\.\.30"),
         ({"checkpoints": []}, "must increase"),
+        ({"checkpoints": [0, float("nan"), 3]}, "must increase"),
         ({"theta_0": np.full(9, np.nan)}, "finite entries"),
-        *(({"method": m, "b": b}, f"b = {b}; expected 1") for m in ("MISO", "SMM", "SGD") for b in (0, -1)),
+        *(
+            ({"method": m, "b": b}, f"b = {b}; expected a whole number")
+            for m in ("MISO", "SMM", "SGD")
+            for b in (0, 1.5, True)
+        ),
         ({"method": "SMM", "n0": -1}, "n0 = -1; expected 0"),
         ({"method": "SGD", "decay": float("nan")}, "decay = nan; expected 0"),
     ],

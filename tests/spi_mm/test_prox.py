@@ -147,6 +147,8 @@ def moved(m, theta, v, rho):
         (lambda: LogSum(0.1, 0.0), "eps = 0.0"),
         (lambda: MCP(np.nan), "lam = nan"),
         (lambda: SCAD(0.1, 1.5), "a = 1.5 must exceed 2"),
+        (lambda: SparseBall(-1.0), "lam = -1.0"),
+        (lambda: SparseBall(np.nan), "lam = nan"),
         (lambda: MCP(0.1, 0.5).prox(np.ones(1), 1.0), r"gamma \* rho > 1"),
         (lambda: SCAD(0.1, 2.1).prox(np.ones(1), 0.5), r"\(a - 1\) \* rho > 1"),
         (lambda: Exponential(0.1).prox(np.ones(1), 1.0), "Linearised"),

@@ -256,6 +256,21 @@ def test_estimator_variance_and_path_length_stay_within_their_bounds():
     assert np.mean(paths) <= 2 * problem.value(np.zeros(problem.d)) / problem.L
 
 
+@pytest.mark.parametrize("penalty", [None, L1(1e-3)])
+def test_a_step_almost_descends(penalty):
+    """Step 2 of the proof's roadmap with the error that was made, on every step of a run, and nearly met by some."""
+    X, y = load_features("digits")
+    problem = NonconvexLogistic(X, y, 0.01, penalty=penalty)
+    run, slack = create(problem, "SPI-MM", seed=3, step=2), []
+    for _ in range(120):
+        run.advance(steps=1)
+        e, moved = run.estimate() - problem.gradient(run.previous), run.theta - run.previous
+        bound = e @ e / (2 * problem.L) - (run.rho - problem.L) * (moved @ moved)
+        slack.append(bound - problem.value(run.theta) + problem.value(run.previous))
+    assert min(slack) >= -1e-12
+    assert np.median(slack) < 0.01
+
+
 def test_unguarded_parameters_overshoot_and_the_prescribed_ones_do_not():
     """b = 1, q = n needs a curvature of order L sqrt(n); with 2 L it leaves the start's level set."""
     problem = synthetic_logistic(4000)
@@ -350,22 +365,29 @@ def test_a_penalty_of_ones_own_runs_through_the_plain_loops(data):
         """Known to no compiled loop."""
 
     X, y = data()
-    for h, mine in ((L1(0.01), Mine(0.01)), (Linearised(L1(0.01)), Linearised(Mine(0.01)))):
+
+    class Tangent(Linearised):
+        """May have a prox of its own."""
+
+    tangent = Linearised(L1(0.01))
+    for h, mine in ((L1(0.01), Mine(0.01)), (tangent, Linearised(Mine(0.01))), (tangent, Tangent(L1(0.01)))):
         known, own = (NonconvexLogistic(X, y, penalty=p) for p in (h, mine))
         for method in METHODS:
             ends = [minimise(p, method, passes=5, checkpoints=[5]).theta for p in (known, own)]
             np.testing.assert_allclose(*ends, atol=1e-11)
-    assert create(own, "SPI-MM").model is None and create(known, "SPI-MM").model is not None
+        assert create(own, "SPI-MM").model is None and create(known, "SPI-MM").model is not None
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"b": 10**6}, "1 <= b"),
-        ({"b": 0}, "1 <= b"),
+        ({"b": 10**6}, "b, restart_batch <= n"),
+        ({"b": 0}, "b = 0; expected a whole number"),
+        ({"q": 2.5}, "q = 2.5; expected a whole number"),
+        ({"restart_batch": 20.5}, "restart_batch = 20.5; expected a whole number"),
         ({"rho": 0.0}, "rho = 0.0 must be positive"),
-        ({"q": -1}, "q >= 1"),
-        ({"restart_batch": 10**6}, "restart_batch"),
+        ({"q": -1}, "q = -1; expected"),
+        ({"restart_batch": 10**6}, "restart_batch <= n"),
         ({"rule": "newton"}, "rule = 'newton'"),
         ({"ifo_per_pair": 3}, "ifo_per_pair = 3"),
         ({"rho": -1.0}, "rho = -1.0 must be positive"),
@@ -375,6 +397,12 @@ def test_a_penalty_of_ones_own_runs_through_the_plain_loops(data):
 def test_impossible_options_are_refused(data, options, words):
     with pytest.raises(ValueError, match=words):
         minimise(NonconvexLogistic(*data()), passes=1, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"steps": np.nan}, {"ifo": np.nan, "steps": 3}])
+def test_a_run_without_an_end_is_refused(data, options):
+    with pytest.raises(ValueError, match="give a number for one or both"):
+        create(NonconvexLogistic(*data()), "SPI-MM").advance(**options)
 
 
 def test_a_curvature_without_a_prox_is_refused_before_the_first_step(data):

@@ -33,12 +33,12 @@ class MISO(Method):
     r"""Incremental MM (Mairal, 2015): b component surrogates (one by default) are refreshed a step.
 
     Keeps the anchors :math:`u_i=\theta-\nabla f_i(\theta)/L`, n times d numbers. Costs n evaluations to
-    begin (a batch MM step), then b a step.
+    begin (a batch MM step), then b a step, those drawn twice included.
     """
 
     def __init__(self, problem: FiniteSum, theta, rng, *, step: float = 1.0, b: int = 1) -> None:
         super().__init__(problem, theta, rng)
-        self.at_least(1, b=b)
+        self.whole(b=b)
         self.b, self.rho = min(b, problem.n), self.curvature(problem.L / step)
         self.anchors: np.ndarray | None = None
         self.mean = np.zeros(problem.d)
@@ -80,7 +80,7 @@ class SMM(Method):
         self, problem: FiniteSum, theta, rng, *, step: float = 1.0, b: int = 64, n0: int = 10
     ) -> None:
         super().__init__(problem, theta, rng)
-        self.at_least(1, b=b)
+        self.whole(b=b)
         self.at_least(0, n0=n0)
         self.b, self.n0, self.rho = min(b, problem.n), n0, self.curvature(problem.L / step)
         self.mean = self.theta.copy()
@@ -112,7 +112,7 @@ class SGD(Method):
         self, problem: FiniteSum, theta, rng, *, step: float = 1.0, b: int = 64, decay: float = 0.1
     ) -> None:
         super().__init__(problem, theta, rng)
-        self.at_least(1, b=b)
+        self.whole(b=b)
         self.at_least(0, decay=decay)
         self.b, self.decay = min(b, problem.n), decay
         self.rho = self.curvature(4 * problem.L / step)

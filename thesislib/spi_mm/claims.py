@@ -4,8 +4,8 @@ Costs are compared at a *level*: an objective value, the same for all methods an
 are used. The coarse level is a fifth of the initial gap. The fine level is the gap that SPI-MM has at the
 last checkpoint within half of the budget, in its slowest run, so that SPI-MM always reaches it; a method that
 never does is charged the whole budget, which understates its cost. The gap is measured from the lowest
-objective that the reference or any method with the same kind of step found: a tuned step may jump into
-another basin, which is no business of the runs with theory's.
+objective that the reference or any method with the same kind of step found: a step, a tuned one above all, may
+jump into another basin, and what tuned steps find is no business of the runs with theory's.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import get_index_dtype
 
+TINY = np.finfo(float).tiny
+
 
 def design_matrix(X, *, normalise: bool = False, centre: bool = False):
     """A checked copy of a feature matrix in double precision: CSR if it was sparse, else a C-ordered array.
@@ -21,7 +23,8 @@ def design_matrix(X, *, normalise: bool = False, centre: bool = False):
     Raises
     ------
     ValueError
-        If the shape is not (n, d) with n, d at least 1, or an entry is not finite (with their number).
+        If the shape is not (n, d) with n, d at least 1, an entry is not finite (with their number), or a row that is to
+        have unit norm is too large or too small for double precision to square.
     """
     is_sparse = sparse.issparse(X)
     X = sparse.csr_array(X, dtype=float, copy=True) if is_sparse else np.array(X, dtype=float, order="C")
@@ -39,7 +42,14 @@ def design_matrix(X, *, normalise: bool = False, centre: bool = False):
     if centre:
         X -= X.mean(axis=0)
     if normalise:
-        norms = np.sqrt(np.asarray(X.multiply(X).sum(axis=1)).ravel() if is_sparse else (X * X).sum(axis=1))
+        with np.errstate(over="ignore"):
+            squares = np.asarray(X.multiply(X).sum(axis=1)).ravel() if is_sparse else (X * X).sum(axis=1)
+        filled = np.asarray(abs(X).max(axis=1).todense()).ravel() if is_sparse else abs(X).max(axis=1)
+        if far := int((~np.isfinite(squares) | ((squares < TINY) & (filled > 0))).sum()):
+            raise ValueError(
+                f"X has {far} rows whose squares overflow or vanish; scale X by a constant first"
+            )
+        norms = np.sqrt(squares)
         scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
         if is_sparse:
             X.data *= np.repeat(scale, np.diff(X.indptr))

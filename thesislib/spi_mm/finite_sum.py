@@ -123,6 +123,8 @@ class LinearSum(FiniteSum):
     ------
     ValueError
         On shapes or entries that cannot be used, an unknown `smooth` or a negative `lam`.
+    TypeError
+        If `h` is no penalty.
     """
 
     def __init__(self, X, y: np.ndarray, h=None, smooth: str = "none", lam: float = 0.0) -> None:
@@ -135,6 +137,10 @@ class LinearSum(FiniteSum):
         if y.shape != (self.n,) or not np.isfinite(y).all():
             raise ValueError(f"y has shape {y.shape}; expected ({self.n},), one finite number a row of X")
         self.X, self.y, self.h, self.smooth, self.lam = X, y, h or Zero(), smooth, float(lam)
+        if lacking := [name for name in ("value", "prox", "nonconvex_prox") if not hasattr(self.h, name)]:
+            raise TypeError(
+                f"h = {h!r} has no {', '.join(lacking)}; expected a penalty of thesislib.spi_mm.prox"
+            )
         # The transpose as CSR of its own: twice as fast as `X.T @ c` and built once.
         self._Xt = X.T.tocsr() if sparse.issparse(X) else X.T
         self.nonconvex_prox = self.h.nonconvex_prox
@@ -205,8 +211,7 @@ class LinearSum(FiniteSum):
         return self.h.prox(z, rho, at)
 
     def stationarity(self, theta: np.ndarray) -> float:
-        r"""Distance of 0 from the subdifferential if :math:`h` is separable and non-convex, else the gradient
-        mapping."""
+        r"""Distance of 0 from the subdifferential if :math:`h` is separable, else the gradient mapping."""
         if hasattr(self.h, "distance"):
             return self.h.distance(theta, self.gradient(theta))
         return super().stationarity(theta)

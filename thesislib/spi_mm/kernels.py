@@ -70,7 +70,7 @@ def model(problem: LinearSum) -> Model | None:
     here, so that one of the reader's own runs through the plain loops."""
     X, h = problem.X, problem.h
     kind = next((one for one in LOSSES if isinstance(problem, one)), None)
-    linearised = isinstance(h, prox.Linearised)
+    linearised = type(h) is prox.Linearised  # a subclass may step otherwise
     inner = h.penalty if linearised else h
     if kind is None or type(inner) not in PENALTIES:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from numbers import Integral
 
 import numpy as np
 
@@ -60,8 +61,8 @@ class Method(ABC):
 
     def advance(self, *, ifo: float = math.inf, steps: float = math.inf) -> None:
         """Do as many whole steps as fit into a total of `ifo` evaluations, and at most `steps` more."""
-        if math.isinf(ifo) and math.isinf(steps):
-            raise ValueError("give ifo, steps or both")
+        if not min(ifo, steps) < math.inf or math.isnan(max(ifo, steps)):
+            raise ValueError(f"ifo = {ifo!r}, steps = {steps!r}; give a number for one or both")
         stop = self.t + steps
         while True:
             cost, alike = self.phase()
@@ -116,6 +117,24 @@ class Method(ABC):
         for name, value in values.items():
             if not (math.isfinite(value) and value >= low):
                 raise ValueError(f"{name} = {value!r}; expected {low} or more")
+
+    @staticmethod
+    def whole(**values: int) -> None:
+        """Refuse options that are no whole number from 1 on.
+
+        Parameters
+        ----------
+        **values : int
+            Options and what was given for them.
+
+        Raises
+        ------
+        ValueError
+            With the name of the first one that is not.
+        """
+        for name, value in values.items():
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} = {value!r}; expected a whole number, 1 or more")
 
     def curvature(self, rho: float) -> float:
         """`rho`, after the problem's prox had its chance to refuse it."""

@@ -12,6 +12,7 @@ from scipy import optimize
 from thesislib.spi_mm.baselines import MISO, SAGA, SGD, SMM, SPIDER, SVRG, BatchMM
 from thesislib.spi_mm.finite_sum import FiniteSum
 from thesislib.spi_mm.method import Method
+from thesislib.spi_mm.prox import Zero
 from thesislib.spi_mm.spi_mm import SPIMM
 
 METHODS: dict[str, type[Method]] = {
@@ -124,7 +125,8 @@ def minimise(
     if not (np.isfinite(passes) and passes > 0 and np.isfinite(step) and step > 0):
         raise ValueError(f"passes = {passes!r} and step = {step!r} must be positive and finite")
     marks = np.asarray(np.arange(np.floor(passes) + 1) if checkpoints is None else checkpoints, dtype=float)
-    if marks.ndim != 1 or not marks.size or (np.diff(marks) <= 0).any() or marks[0] < 0 or marks[-1] > passes:
+    inside = marks.ndim == 1 and marks.size and marks[0] >= 0 and marks[-1] <= passes
+    if not (inside and (np.diff(marks) > 0).all()):
         raise ValueError(f"checkpoints must increase within 0..{passes}, got {marks.tolist()}")
     run = create(problem, method, seed=seed, theta_0=theta_0, step=step, **options)
     rows, seconds, diverged = [], 0.0, False
@@ -150,7 +152,16 @@ def lbfgs(problem: FiniteSum, theta_0: np.ndarray | None = None) -> np.ndarray:
     Returns
     -------
     array, shape (d,)
+
+    Raises
+    ------
+    ValueError
+        If the problem has a prox, and so an :math:`h` that L-BFGS would not see.
     """
+    if type(problem).prox is not FiniteSum.prox and not isinstance(getattr(problem, "h", None), Zero):
+        raise ValueError(
+            f"{type(problem).__name__} has a non-smooth term, which L-BFGS cannot minimise; use minimise"
+        )
     start = problem.start() if theta_0 is None else theta_0
     options = {"maxiter": 100_000, "maxfun": 200_000, "ftol": 0.0, "gtol": 1e-10}
     return optimize.minimize(problem.value, start, jac=problem.gradient, method="L-BFGS-B", options=options).x

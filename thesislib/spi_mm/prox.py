@@ -225,6 +225,12 @@ class Linearised:
 
     nonconvex_prox = False
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.penalty, Separable):
+            raise TypeError(
+                f"Linearised: penalty is {self.penalty!r}; expected a separable one, LogSum(0.1) say"
+            )
+
     def value(self, theta: np.ndarray) -> float:
         """The penalty itself at `theta`, shape (d,)."""
         return self.penalty.value(theta)
@@ -249,6 +255,10 @@ class SparseBall:
     lam: float
 
     nonconvex_prox = False
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.lam) and self.lam >= 0):
+            raise ValueError(f"SparseBall: lam = {self.lam!r} must be finite and zero or more")
 
     def value(self, theta: np.ndarray) -> float:
         """The penalty at `theta`, shape (d,); infinite outside the ball."""

@@ -66,7 +66,9 @@ def first_passages(
     """
     problem = synthetic_logistic(n, seed, lam)
     options = {"rho": rho_factor * problem.L} if method == "SPI-MM" else {}
-    run = create(problem, method, seed=seed, **options)
+    # The problem is drawn from `seed` itself: the same stream would choose rows by their own features.
+    sampling = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
+    run = create(problem, method, seed=sampling, **options)
     found, seconds = {}, 0.0
     while len(found) < len(eps):
         norm = problem.stationarity(run.theta)

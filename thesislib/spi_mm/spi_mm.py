@@ -78,10 +78,9 @@ class SPIMM(Method):
         root = max(1, round(math.sqrt(problem.n)))
         self.b, self.q = root if b is None else b, root if q is None else q
         self.restart_batch = problem.n if restart_batch is None else restart_batch
-        if not (1 <= self.b <= problem.n and self.q >= 1 and 1 <= self.restart_batch <= problem.n):
-            raise ValueError(
-                f"need 1 <= b, restart_batch <= n = {problem.n} and q >= 1; got {b}, {restart_batch}, {q}"
-            )
+        self.whole(b=self.b, q=self.q, restart_batch=self.restart_batch)
+        if max(self.b, self.restart_batch) > problem.n:
+            raise ValueError(f"need b, restart_batch <= n = {problem.n}; got {self.b}, {self.restart_batch}")
         eps = 0.04 * problem.L if eps is None else eps
         if rule not in ("constant", "spider") or ifo_per_pair not in (1, 2) or not eps > 0:
             raise ValueError(
