@@ -5,6 +5,7 @@ import inspect
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from thesislib.datasets import fingerprint
@@ -14,7 +15,17 @@ from thesislib.meta_attack.attacks import ATTACKS
 from thesislib.meta_attack.column import GOALS
 from thesislib.meta_attack.columns import REDUCED, STAND_INS, THESIS, column_of
 from thesislib.meta_attack.runs import attack_rows, chosen_images
-from thesislib.meta_attack.settings import HARD_LABEL, LONG, METHODS, PROFILES, REPLAY, SEARCH, grids, resolve
+from thesislib.meta_attack.settings import (
+    HARD_LABEL,
+    LONG,
+    METHODS,
+    MOST,
+    PROFILES,
+    REPLAY,
+    SEARCH,
+    grids,
+    resolve,
+)
 from thesislib.settings import SettingsError
 
 SMALL = {"sweep_q": (1.0,), "sweep_beta": (1.0, 2.0), "images": 2}
@@ -92,11 +103,26 @@ def test_pictures_survive_packing():
     np.testing.assert_allclose(experiments.unpacked(experiments.packed(image)), image, atol=5e-4)
 
 
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_similarities_are_asked_of_the_images_that_the_grid_has(profile, monkeypatch):
+    settings, asked = resolve(profile), []
+
+    def rows(case, images):
+        asked.append(images)
+        cells = itertools.product(grids(settings)["tab-2.6"]["method"], range(images))
+        return pd.DataFrame(cells, columns=["method", "image"]).assign(cosine=0.0, queries=0)
+
+    monkeypatch.setattr(experiments.analysis, "similarity_rows", rows)
+    frame = experiments.tab_2_6(settings)
+    assert len(frame) == len(cells(grids(settings)["tab-2.6"])) and len(set(asked)) == 1
+    assert all(count <= MOST.get(name, count) for name, count in zip(settings.dataset, asked, strict=True))
+
+
 def test_the_thesis_counts_by_formula():
     # Success at step 10 with q 128 and m 5: one fine-tuning is charged, 138 queries; ZOO: 256 a step.
     assert attacks.thesis_queries("Meta attack", 10, 0, {}) == 138
     assert attacks.thesis_queries("Meta attack", 11, 0, {}) == 267
-    assert attacks.thesis_queries("Meta attack", 7, 0, {"q": 500, "m": 3, "sides": 2}) == 2007
+    assert attacks.thesis_queries("Meta attack", 7, 0, {"q": 500, "m": 3, "sides": 2}) == 1007
     assert attacks.thesis_queries("ZOO", 85, 0, {}) == 21_760
     assert attacks.thesis_queries("Bandits", 85, 77, {}) == 77
 

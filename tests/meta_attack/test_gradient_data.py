@@ -133,10 +133,20 @@ def test_a_chunk_or_a_step_that_cannot_be_is_refused():
         white_box(nn.Sequential(nn.Flatten(), nn.Linear(4, 1)).double(), images, goal)
 
 
+def test_white_box_gradients_of_probabilities_are_refused():
+    """A softmax would be taken twice: the gradient of another loss, and nobody would notice."""
+    (model, _), images = linear(), torch.rand(3, 1, 2, 2, dtype=torch.float64)
+    goal = Goal(model(images).argmax(1))
+    with pytest.raises(ValueError, match="where logits were expected"):
+        white_box(nn.Sequential(model, nn.Softmax(1)), images, goal)
+    with pytest.raises(ValueError, match="not finite"):
+        white_box(lambda x: model(x) * torch.nan, images, goal)
+
+
 def test_modes_come_back_after_an_error():
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(5, 3)).double().train()
     model[1].eval()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match="victim failed"):
         white_box(model, torch.rand(3, 1, 2, 2, dtype=torch.float64), Goal(torch.zeros(3, dtype=torch.int64)))
     assert [m.training for m in model.modules()] == [True, True, False, True]
 

@@ -242,12 +242,25 @@ class TestTraining:
         (images, maps), _ = tasks
         for bad, message in (
             ([], "no tasks"),
-            ([tasks[0], (images, maps[:5])], r"task 1: images \(8, 1, 20, 20\) and maps \(5, 1, 20, 20\)"),
-            ([(images[..., :16, :16], maps[..., :16, :16])], r"task 0: .*expected both \(n, 1, 20, 20\)"),
-            ([tasks[0], (images[:5], maps[:5])], "task 1 has 5 images, a batch takes 6"),
+            (
+                [tasks[0], (images, maps[:5])],
+                r"task 1: .* images \(8, 1, 20, 20\) and .* maps \(5, 1, 20, 20\)",
+            ),
+            (
+                [(images[..., :16, :16], maps[..., :16, :16])],
+                r"task 0: .*expected .* of shape \(n, 1, 20, 20\)",
+            ),
+            ([tasks[0], (images[:5], maps[:5])], "task 1 has 5 images, expected 6 or more"),
+            ([(images.half(), maps)], "task 0: torch.float16 images"),
         ):
             with pytest.raises(ValueError, match=message):
                 train(attacker, bad, held_out, HOW)
+
+    def test_held_out_maps_that_cannot_be_are_refused(self, train, attacker, tasks, held_out):
+        images, maps = held_out
+        for bad in ((images[:0], maps[:0]), (images, maps[:, :, :1, :1]), (images, maps[:2])):
+            with pytest.raises(ValueError, match="held_out"):
+                train(attacker, tasks, bad, HOW)
 
 
 def test_running_statistics_become_those_of_the_adapted_copies(make, tasks):
@@ -284,7 +297,16 @@ def test_the_released_settings_for_mnist_are_the_defaults():
 
 
 @pytest.mark.parametrize(
-    "change", [{"steps": 0}, {"steps": 2.5}, {"batch": -4}, {"every": 0}, {"inner_lr": 0.0}, {"outer_lr": -1}]
+    "change",
+    [
+        {"steps": 0},
+        {"steps": 2.5},
+        {"batch": -4},
+        {"every": 0},
+        {"inner_lr": 0.0},
+        {"outer_lr": -1},
+        {"target": float("nan")},
+    ],
 )
 def test_numbers_that_cannot_be_are_refused(change):
     ((name, value),) = change.items()

@@ -528,6 +528,9 @@ def test_who_finds_no_start_leaves_having_paid_for_the_search():
         (lambda: AutoEncoder(3, 30), "size = 30 cannot be halved 2 times"),
         (lambda: train_autoencoder(torch.rand(3, 1, 4, 6)), r"images have shape \(3, 1, 4, 6\), expected"),
         (lambda: train_autoencoder(torch.rand(3, 1, 4, 4) + 1), r"images leave \[0, 1\]"),
+        (lambda: train_autoencoder(torch.rand(3, 1, 4, 4) * torch.nan), r"images leave \[0, 1\], hold NaN"),
+        (lambda: train_autoencoder(torch.rand(3, 1, 4, 4), batch=0), "batch = 0, lr"),
+        (lambda: AutoEncoder(1, 4, halvings=-1), "halvings = -1; expected"),
         (lambda: Bandits(eps=0.0), "eps = 0.0, expected more than 0"),
         (lambda: FWBlack(norm="l1"), "norm = 'l1', expected 'l2' or 'linf'"),
         (lambda: FWBlack(directions=0), "directions = 0, expected at least 1"),
@@ -606,3 +609,22 @@ def test_without_a_last_step_an_attack_ends_with_the_budget_and_no_earlier(attac
     assert 200 - 3 <= spent <= 200
     assert attack(Victim(sure), images, goal).steps.item() == 7  # without a budget it is the attack's own
     assert dataclasses.replace(attack, max_steps=5)(Victim(sure, budget=200), images, goal).steps.item() == 5
+
+
+@pytest.mark.parametrize(
+    "attack", [DecisionBoundary(l2_goal=1e-9), OptAttack(l2_goal=1e-9, vectors=1, tries=1)]
+)
+def test_nor_does_an_attack_that_sees_classes_only(attack, monkeypatch):
+    """The border is 0.025 away, and the distance asked for is out of reach."""
+
+    def half(images):
+        score = images.flatten(1).sum(1) - 7.9
+        return torch.stack([score, -score], 1)
+
+    images, goal = torch.full((1, 1, 4, 4), 0.5, dtype=torch.float64), Goal(torch.tensor([0]))
+    module = sys.modules[type(attack).__module__]
+    monkeypatch.setattr(module, "iterations", lambda last, victim, otherwise: iterations(last, victim, 7))
+    result = attack(Victim(half, budget=3000), images, goal)
+    assert 3000 - 20 <= result.spent.item() <= 3000 and not result.success
+    assert attack(Victim(half), images, goal).steps.item() == 7
+    assert dataclasses.replace(attack, max_steps=5)(Victim(half, budget=3000), images, goal).steps.item() == 5

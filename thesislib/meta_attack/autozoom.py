@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from tqdm.auto import tqdm
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
 from thesislib.blackbox.attempt import admitted, iterations, positive_fields, share_fields, whole_fields
 from thesislib.blackbox.variables import VARIABLES
+from thesislib.blackbox.victim import is_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,12 +41,19 @@ class AutoEncoder(nn.Module):
     Raises
     ------
     ValueError
-        If the size cannot be halved that often.
+        If the size cannot be halved that often, or an argument is no whole number, 1 or more (halvings: 0).
     """
 
     def __init__(self, channels: int, size: int, *, halvings: int | None = None, hidden: int = 16) -> None:
         super().__init__()
         halvings = (1 if channels == 1 else 2) if halvings is None else halvings
+        counts = {"channels": channels, "size": size, "hidden": hidden}
+        if bad := [
+            f"{name} = {value!r}" for name, value in counts.items() if not is_whole(value) or value < 1
+        ]:
+            raise ValueError(f"{', '.join(bad)}; expected whole numbers, 1 or more")
+        if not is_whole(halvings) or halvings < 0:
+            raise ValueError(f"halvings = {halvings!r}; expected a whole number, 0 or more")
         if size % 2**halvings:
             raise ValueError(f"size = {size} cannot be halved {halvings} times")
         self.channels, self.size, self.side = channels, size, size // 2**halvings
@@ -118,14 +127,21 @@ def train_autoencoder(
     Raises
     ------
     ValueError
-        If the images are not square or leave [0, 1].
+        If the images are no tensor of square ones within [0, 1], `epochs` or `batch` is no whole number from 1 on, or
+        `lr` is not above 0.
     """
     import pandas as pd
 
+    if not isinstance(images, Tensor):
+        raise ValueError(f"images are a {type(images).__name__}, expected a tensor")
     if images.ndim != 4 or images.shape[2] != images.shape[3] or not len(images):
         raise ValueError(f"images have shape {tuple(images.shape)}, expected (n, channels, size, size)")
-    if images.min() < 0 or images.max() > 1:
-        raise ValueError("images leave [0, 1]")
+    if not (images.is_floating_point() and images.min() >= 0 and images.max() <= 1):
+        raise ValueError("images leave [0, 1], hold NaN, or are no floating-point numbers")
+    if not (is_whole(epochs) and is_whole(batch) and min(epochs, batch) >= 1 and 0 < lr < torch.inf):
+        raise ValueError(
+            f"epochs = {epochs!r}, batch = {batch!r}, lr = {lr!r}; expected whole numbers from 1 on and a rate above 0"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoEncoder(*images.shape[1:3], halvings=halvings)
@@ -284,7 +300,7 @@ class AutoZOOM:
             side = self.side or max(1, height // (2 if channels == 1 else 4))
             shape = torch.Size((channels, side, max(1, side * width // height)))
             return lambda z: F.interpolate(z, (height, width), mode="bilinear"), shape
-        codec = self.decoder
+        codec = copy.deepcopy(self.decoder).to(images.device, images.dtype)
         if (channels, height, width) != (codec.channels, codec.size, codec.size):
             raise ValueError(
                 f"images have shape {tuple(images.shape)}, this decoder makes (n, {codec.channels}, "

@@ -190,9 +190,10 @@ def _accurate(frame: pd.DataFrame) -> Comparison:
     """Accuracy of each victim less what is enough; an interval over test images."""
     victims = frame[frame["role"] == "victim"]
     return weakest(
-        paired_bootstrap(
+        paired_shares(
             np.repeat([1.0, 0.0], [row.correct, row.images - row.correct]),
-            np.full(row.images, row.enough / 100),
+            np.ones(row.images),
+            margin=1 - row.enough / 100,
             unit="accuracy",
             label=f"{row.dataset}: {row.model}, enough is {row.enough:g} %",
         )

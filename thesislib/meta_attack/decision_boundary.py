@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Goal, Victim
-from thesislib.blackbox.attempt import admitted, positive_fields, whole_fields
+from thesislib.blackbox.attempt import admitted, iterations, positive_fields, whole_fields
 from thesislib.meta_attack.hard_label import HardLabel, Pool, check_pool, start
 
 
@@ -39,7 +39,8 @@ class DecisionBoundary:
         Answers after which a step is adapted.
     factor : float
         By which a step grows or shrinks.
-    max_steps : int
+    max_steps : int, optional
+        None: until the budget is spent; 100,000 where the victim has none.
     """
 
     l2_goal: float = 0.0
@@ -51,7 +52,7 @@ class DecisionBoundary:
     window_sideways: int = 20
     window_inwards: int = 30
     factor: float = 1.5
-    max_steps: int = 100_000
+    max_steps: int | None = None
 
     def __post_init__(self) -> None:
         whole_fields(self, 1, "starts", "look", "window_sideways", "window_inwards")
@@ -88,7 +89,7 @@ class DecisionBoundary:
         label.forget_unstarted()
         sideways = _Step(label.distance, self.sideways, self.factor, self.window_sideways, 0.2, 0.5)
         inwards = _Step(label.distance, self.inwards, self.factor, self.window_inwards, 0.1, 0.25)
-        for label.step in range(1, self.max_steps + 1):
+        for label.step in iterations(self.max_steps, victim, 100_000):
             live = label.run.live
             if not len(live):
                 break

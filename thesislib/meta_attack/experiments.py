@@ -204,7 +204,7 @@ def tab_2_6(settings: Settings) -> pd.DataFrame:
     frames = []
     for dataset in settings.dataset:
         case = case_of(settings, dataset, "Meta attack", UNTARGETED)
-        frames.append(analysis.similarity_rows(case, settings.cosine_images).assign(dataset=dataset))
+        frames.append(analysis.similarity_rows(case, settings.cosine_count).assign(dataset=dataset))
     return _rounded(pd.concat(frames, ignore_index=True)[["dataset", "method", "image", "cosine", "queries"]])
 
 

@@ -34,11 +34,17 @@ def white_box(model: nn.Module, images: Tensor, goal: Goal, *, chunk: int = 64) 
     Raises
     ------
     ValueError
-        If images, goals or `chunk` are not as described, or the model has not the goal's classes.
+        If images, goals or `chunk` are not as described, or the model has not the goal's classes, fails on the first
+        images, or returns probabilities or what is not finite.
     """
     images = admitted_images(images, goal)
     if not (is_whole(chunk) and chunk >= 1):
         raise ValueError(f"chunk = {chunk!r}, expected at least 1 image, a whole number")
+    if len(
+        images
+    ):  # a victim's checks of its first answer: two softmaxes, say, have other gradients than one
+        first = images[:chunk]
+        Victim(model).open(first).ask(first, torch.arange(len(first), device=first.device))
     parts = []
     with evaluating(model), torch.enable_grad():  # whatever the caller has switched off
         for rows in torch.arange(len(images), device=images.device).split(chunk):

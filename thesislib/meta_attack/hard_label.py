@@ -225,6 +225,8 @@ def check_pool(pool: Pool | None, images: Tensor) -> None:
     """
     if pool is None:
         return
+    if not (isinstance(pool, tuple | list) and len(pool) == 2 and all(isinstance(p, Tensor) for p in pool)):
+        raise ValueError(f"pool is {type(pool).__name__}, expected images and their classes, two tensors")
     candidates, classes = pool
     if candidates.shape[1:] != images.shape[1:] or candidates.dtype != images.dtype:
         raise ValueError(

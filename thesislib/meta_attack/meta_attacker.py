@@ -10,6 +10,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from thesislib.blackbox.victim import is_whole
+from thesislib.models.layers import widths
+
 # Kind, output channels, kernel, stride, padding, as the released code has them.
 GREY = (
     ("conv", 16, 3, 1, 1),
@@ -64,10 +67,12 @@ class MetaAttacker(nn.Module):
         if channels not in (1, 3):
             raise ValueError(f"channels = {channels}, expected 1 or 3")
         rest = 4 if channels == 1 else 0
-        if size % 8 != rest or size < 16:  # smaller ones end in a single pixel, which has no statistics
+        if (
+            not is_whole(size) or size % 8 != rest or size < 16
+        ):  # smaller ones end in a single pixel, which has no statistics
             kind = "grey" if channels == 1 else "colour"
             sizes = ", ".join(str(16 + rest + 8 * k) for k in range(4))
-            raise ValueError(f"size = {size}: the {kind} meta attacker takes images of {sizes}, ... pixels")
+            raise ValueError(f"size = {size!r}: the {kind} meta attacker takes images of {sizes}, ... pixels")
         if statistics not in ("batch", "running"):
             raise ValueError(f"statistics = {statistics!r}, expected 'batch' or 'running'")
         self.channels, self.size, self.width, self.statistics = channels, size, width, statistics
@@ -76,7 +81,7 @@ class MetaAttacker(nn.Module):
         before = channels
         for number, (kind, out, kernel, stride, padding) in enumerate(table):
             last = number == len(table) - 1
-            after = channels if last else max(4, round(out * width))
+            after = channels if last else widths(width, out)[0]
             make = nn.Conv2d if kind == "conv" else nn.ConvTranspose2d
             layer = make(before, after, kernel, stride, padding)
             nn.init.kaiming_normal_(layer.weight)  # a transposed kernel counts output channels as its fan-in

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Goal, Victim
-from thesislib.blackbox.attempt import admitted, positive_fields, whole_fields
+from thesislib.blackbox.attempt import admitted, iterations, positive_fields, whole_fields
 from thesislib.meta_attack.hard_label import HardLabel, Pool, along, bisect, check_pool, shaped, start
 
 
@@ -49,7 +49,8 @@ class OptAttack:
         passed.
     tolerance : float
         Where the search ends, as a share of `beta` (0.002).
-    max_steps : int
+    max_steps : int, optional
+        None: until the budget is spent; 1,000 where the victim has none.
     """
 
     l2_goal: float = 0.0
@@ -62,7 +63,7 @@ class OptAttack:
     least_alpha: float = 1e-4
     expand: float = 1e-3
     tolerance: float = 0.05
-    max_steps: int = 1000
+    max_steps: int | None = None
 
     def __post_init__(self) -> None:
         positive_fields(self, "beta", "alpha", "least_alpha", "expand", "tolerance")
@@ -94,7 +95,7 @@ class OptAttack:
         label.forget_unstarted()
         alpha = torch.full_like(label.distance, self.alpha)
         beta = torch.full_like(label.distance, self.beta)
-        for label.step in range(1, self.max_steps + 1):
+        for label.step in iterations(self.max_steps, victim, 1000):
             if not len(label.run.live):
                 break
             live, theta, slope = self._slope(label, beta)

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import torch
@@ -45,7 +46,7 @@ class Reptile:
     Raises
     ------
     ValueError
-        If a number of steps or images is no whole one of 1 or more, or a rate not above 0.
+        If a number of steps or images is no whole one of 1 or more, a rate not above 0, or `target` no number.
     """
 
     steps: int = 6006
@@ -59,6 +60,8 @@ class Reptile:
     def __post_init__(self) -> None:
         whole_fields(self, 1, "steps", "batch", "inner_steps", "every")
         positive_fields(self, "inner_lr", "outer_lr")
+        if not (isinstance(self.target, Real) and math.isfinite(self.target)):
+            raise ValueError(f"target = {self.target!r}, expected an error")
 
 
 def reptile(
@@ -88,11 +91,12 @@ def reptile(
     Raises
     ------
     ValueError
-        If a task has other shapes than the meta attacker, or fewer images than a batch.
+        If a task or the held-out one has another shape or type than the meta attacker takes, or a task has fewer
+        images than a batch.
     FloatingPointError
         If the error on the held-out maps ceases to be finite.
     """
-    _check(attacker, tasks, how.batch)
+    _check(attacker, tasks, held_out, how.batch)
     generator = torch.Generator().manual_seed(seed)
     attacker = copy.deepcopy(attacker)
     keeper = _Keeper(attacker, held_out)
@@ -118,7 +122,7 @@ def vanilla(
     Every meta step of `how` is ``tasks * inner_steps`` steps of Adam, whose moments persist. ``how.target`` does
     not end it: this sees all the images that :func:`reptile` may see. Other arguments and results as there.
     """
-    _check(attacker, tasks, how.batch)
+    _check(attacker, tasks, held_out, how.batch)
     generator = torch.Generator().manual_seed(seed)
     attacker = copy.deepcopy(attacker).train()
     images, maps = (torch.cat(part) for part in zip(*tasks, strict=True))
@@ -212,15 +216,17 @@ class _Keeper:
         return pd.DataFrame(self.rows)
 
 
-def _check(attacker: MetaAttacker, tasks: Sequence[Task], batch: int) -> None:
-    shape = (attacker.channels, attacker.size, attacker.size)
+def _check(attacker: MetaAttacker, tasks: Sequence[Task], held_out: Task, batch: int) -> None:
+    shape, dtype = (attacker.channels, attacker.size, attacker.size), next(attacker.parameters()).dtype
     if not tasks:
         raise ValueError("no tasks: give images and maps of at least one source model")
-    for number, (images, maps) in enumerate(tasks):
-        if images.shape != maps.shape or images.shape[1:] != shape:
+    named = {f"task {number}": task for number, task in enumerate(tasks)} | {"held_out": held_out}
+    for name, (images, maps) in named.items():
+        if images.shape != maps.shape or images.shape[1:] != shape or {images.dtype, maps.dtype} != {dtype}:
             raise ValueError(
-                f"task {number}: images {tuple(images.shape)} and maps {tuple(maps.shape)}, expected both (n, "
-                f"{shape[0]}, {shape[1]}, {shape[2]})"
+                f"{name}: {images.dtype} images {tuple(images.shape)} and {maps.dtype} maps {tuple(maps.shape)}, "
+                f"expected {dtype} of shape (n, {shape[0]}, {shape[1]}, {shape[2]})"
             )
-        if len(images) < batch:
-            raise ValueError(f"task {number} has {len(images)} images, a batch takes {batch}")
+        least = 1 if name == "held_out" else batch
+        if len(images) < least:
+            raise ValueError(f"{name} has {len(images)} images, expected {least} or more")

@@ -90,7 +90,7 @@ class Settings(ChapterSettings):
         None, low=1, symbol="q", unit="pixels", source=RELEASED + ": 128, 125, 500; None: the data set's"
     )
     m: int | None = setting(
-        None, low=1, symbol="m", unit="iterations", source=RELEASED + ": 5, 3, 3; None: the data set's"
+        None, low=2, symbol="m", unit="iterations", source=RELEASED + ": 5, 3, 3; None: the data set's"
     )
     beta: float | None = setting(
         None, low=1e-6, symbol=r"\beta", source=RELEASED + ": 0.01, 0.01, 0.006; None: the data set's"
@@ -126,6 +126,11 @@ class Settings(ChapterSettings):
         if self.reduced:
             count = min(count, LONG.get(method, count))
         return range(min(self.first, count), count if self.last is None else min(self.last, count))
+
+    @property
+    def cosine_count(self) -> int:
+        """Images of Table 2.6, the same number for each data set."""
+        return min(self.cosine_images, *(MOST.get(d, 1000) for d in self.dataset), 1000)
 
     def methods_for(self, dataset: str, goal: str) -> tuple[str, ...]:
         """The methods of a column: those asked for, less those it drops."""
@@ -237,9 +242,7 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
         "tab-2.6": {
             "dataset": settings.dataset,
             "method": SIMILARITIES,
-            "image": tuple(
-                range(min(settings.cosine_images, *(MOST.get(d, 1000) for d in settings.dataset), 1000))
-            ),
+            "image": tuple(range(settings.cosine_count)),
         },
         "tab-2.7": trainings,
         "tab-2.8": trainings,

@@ -21,6 +21,9 @@ class ZOO:
     One step costs 2q + 1 queries: symmetric differences along q coordinates, and the check of the new image.
     Stops at the first success.
 
+    The original's coarser attack space and importance sampling, for images of ImageNet's size, are left out: pixels
+    are probed at random at any size.
+
     Attributes
     ----------
     lr : float
