@@ -119,7 +119,6 @@ PROFILES: dict[str, Settings] = {
         profile="paper",
         dataset=("cifar10_lt", "cifar100_lt"),
         precision="bf16",
-        search_lam=(0.1, 0.3, 1.0),
         tsne_images=500,
         steps=3000,
     ),
