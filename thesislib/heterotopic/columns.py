@@ -59,8 +59,8 @@ class Column:
 def cifar(dataset: str, epochs: int) -> Column:
     """ResNet-32 on CIFAR-LT with the recipe of Cao et al. 2019, whose 200 epochs are scaled to fewer.
 
-    MoCo v2's weight is the best of the recorded Extra 5.B for ours on CIFAR-100-LT; ways (ii) and (iii) share it, and so
-    does CIFAR-10-LT. Nothing else of self-supervision is tuned on these sets: MoCo v2's temperature, a queue that is
+    MoCo v2's weight is the best of the recorded Extra 5.B for ours on CIFAR-100-LT; ways (ii) and (iii) share it, and
+    so does CIFAR-10-LT. Nothing else of self-supervision is tuned on these sets: MoCo v2's temperature, a queue that is
     well below the number of images, and for the other methods weight 1 as in the released code of SSD-LT.
     """
     recipe = Recipe(
