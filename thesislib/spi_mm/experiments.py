@@ -100,8 +100,8 @@ def extra_6_a(settings: Settings) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Keys ``eps``, ``n``, ``method``, ``seed`` (of the data and the sampling); values ``ifo``, ``steps``
-        and ``seconds`` at first passage.
+        Keys ``dataset`` (always "synthetic"), ``eps``, ``n``, ``method``, ``seed`` (of the data and the sampling);
+        values ``ifo``, ``steps`` and ``seconds`` at first passage.
     """
     keys = grids(settings)["extra-6.A"]
     rows = []
@@ -112,6 +112,7 @@ def extra_6_a(settings: Settings) -> pd.DataFrame:
             clock = digits(seconds, 4)
             rows.append(
                 {
+                    "dataset": "synthetic",
                     "eps": eps,
                     "n": n,
                     "method": method,

@@ -137,6 +137,7 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple]]:
             "method": settings.pca_methods,
         },
         "extra-6.A": {
+            "dataset": ("synthetic",),
             "eps": settings.eps,
             "n": settings.sizes,
             "method": ("batch MM", "SPI-MM"),
