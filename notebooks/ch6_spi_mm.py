@@ -310,7 +310,7 @@ print(
 # 3. *Sum over an epoch.* The errors of step 1 are paid from the descent of step 2 if $(q-1)/b\le1$ and $\rho>\frac32L$.
 # 4. *From steps to stationarity.* $\lVert G_\rho(\theta_t)\rVert\le\rho\lVert\Delta_t\rVert+\lVert e_t\rVert$.
 #
-# The tests of this project check step 1 by enumerating every path of a small problem, and steps 2 and 4 as inequalities along runs.
+# The tests of this project check step 1 by enumerating every path of a small problem, and steps 2 and 3 as inequalities along runs.
 
 # %% [markdown]
 # ## 6.4 Experiments
