@@ -10,11 +10,12 @@ import pytest
 
 from thesislib.datasets import fingerprint
 from thesislib.memo import source_hash
-from thesislib.meta_attack import attacks, codec, experiments, runs
+from thesislib.meta_attack import attackers, attacks, codec, experiments, runs
 from thesislib.meta_attack.attacks import ATTACKS
 from thesislib.meta_attack.column import GOALS
 from thesislib.meta_attack.columns import REDUCED, STAND_INS, THESIS, column_of
-from thesislib.meta_attack.runs import attack_rows, chosen_images
+from thesislib.meta_attack.networks import source_seed
+from thesislib.meta_attack.runs import attack_rows, chosen_images, victim_of
 from thesislib.meta_attack.settings import (
     HARD_LABEL,
     LONG,
@@ -88,6 +89,28 @@ def test_the_search_sees_no_reported_image():
     assert not set(reported) & set(searched)
     labels = chosen_images(case, range(5))[1]
     assert reported == sorted(reported) and len(set(reported)) == settings.images and len(labels) == 5
+
+
+def test_the_meta_attacker_is_chosen_on_no_reported_image_and_its_sources_do_not_begin_as_the_victim():
+    import torch
+
+    settings = resolve("smoke")
+    case, images = (
+        experiments.case_of(settings, "digits", "Meta attack", "untargeted"),
+        resolve("laptop").images,
+    )
+    reported = chosen_images(case, range(images))[0].flatten(1)
+    maps = attackers._task("digits", case.learning, 0, "held out", case.seed, "cpu")[0]
+    assert len(maps[0]) == attackers.HELD_OUT
+    assert not (torch.cdist(reported, maps[0].flatten(1)) == 0).any()
+
+    assert len({case.seed, *(source_seed(case.seed, k) for k in range(9))}) == 10
+    learnt_from = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attackers, "network", lambda *how: learnt_from.append(how[-2]) or victim_of(case))
+        for k in range(len(case.learning.sources)):
+            attackers._task("digits", case.learning, k, "trained", case.seed, "cpu")
+    assert learnt_from == [source_seed(case.seed, k) for k in range(len(case.learning.sources))]
 
 
 def test_more_images_than_there_are_is_said():

@@ -9,10 +9,10 @@ import torch
 
 from thesislib.blackbox import Goal, Victim
 from thesislib.memo import memoised
-from thesislib.meta_attack.column import Learning, Network
+from thesislib.meta_attack.column import Learning
 from thesislib.meta_attack.gradient_data import estimated, standardised, white_box
 from thesislib.meta_attack.meta_attacker import MetaAttacker
-from thesislib.meta_attack.networks import images_of, network
+from thesislib.meta_attack.networks import images_of, network, source_seed
 from thesislib.meta_attack.reptile import Task, error_of, reptile, vanilla
 from thesislib.training import seeded
 
@@ -20,7 +20,8 @@ KINDS = ("trained", "random", "vanilla", "estimated", "white-box few")
 """Ways to come by a meta attacker; :func:`learnt` says what each is."""
 
 GPU_CHUNK = 2048  # images sent to a network at once; 64 suit a processor's cache
-HELD_OUT = 100  # test images a source on which learning is monitored, as in the released code
+# Test images a source on which learning is monitored, as in the released code; the last, since the first are attacked.
+HELD_OUT = 100
 
 
 def meta_attacker(dataset: str, learning: Learning, kind: str, seed: int, device: str) -> MetaAttacker:
@@ -52,13 +53,14 @@ def learnt(dataset: str, learning: Learning, kind: str, seed: int, device: str) 
     -------
     dict
         ``weights`` (a state dict, on the CPU), ``history`` (columns of the learning curve), ``error`` (on held-out
-        maps of the source models), ``queries`` (to each source model).
+        maps of the source models, of the last test images),
+        ``queries`` (to each source model).
     """
     data = images_of(dataset, learning.size)
     start = seeded(seed, lambda: MetaAttacker(data["channels"], learning.size, width=learning.width))
     start = start.to(device)
     held_out = _joined(
-        [_task(dataset, learning, source, "held out", seed, device)[0] for source in learning.sources]
+        [_task(dataset, learning, k, "held out", seed, device)[0] for k in range(len(learning.sources))]
     )
     if kind == "random":
         error = error_of(start, *held_out)
@@ -68,7 +70,7 @@ def learnt(dataset: str, learning: Learning, kind: str, seed: int, device: str) 
             "error": error,
             "queries": 0,
         }
-    made = [_task(dataset, learning, source, kind, seed, device) for source in learning.sources]
+    made = [_task(dataset, learning, k, kind, seed, device) for k in range(len(learning.sources))]
     tasks, how = [task for task, _ in made], learning.reptile
     if kind == "vanilla":
         best, history = vanilla(start, tasks, held_out, how, lr=learning.vanilla_lr, seed=seed)
@@ -83,17 +85,18 @@ def learnt(dataset: str, learning: Learning, kind: str, seed: int, device: str) 
 
 
 def _task(
-    dataset: str, learning: Learning, source: Network, kind: str, seed: int, device: str
+    dataset: str, learning: Learning, number: int, kind: str, seed: int, device: str
 ) -> tuple[Task, int]:
-    """Images and maps of one source model, and the queries that the maps cost."""
-    data = images_of(dataset, learning.size)
-    how = (source.name, source.width, source.recipe, source.noise)
-    model = network(dataset, learning.size, *how, seed, device)
-    few = kind in ("estimated", "white-box few")
-    part, count = (
-        ("test", HELD_OUT) if kind == "held out" else ("train", learning.few if few else learning.images)
-    )
-    images, goal = data[part][:count].to(device), Goal(data[f"{part}_labels"][:count].to(device))
+    """Images and maps of the source model at a place among them, and the queries that the maps cost."""
+    data, source = images_of(dataset, learning.size), learning.sources[number]
+    how = (source.name, source.width, source.recipe, source.noise, source_seed(seed, number))
+    model = network(dataset, learning.size, *how, device)
+    if kind == "held out":
+        part, some = "test", slice(-HELD_OUT, None)
+    else:
+        few = kind in ("estimated", "white-box few")
+        part, some = "train", slice(learning.few if few else learning.images)
+    images, goal = data[part][some].to(device), Goal(data[f"{part}_labels"][some].to(device))
     if kind == "estimated":
         victim = Victim(model, chunk=64 if device == "cpu" else GPU_CHUNK)
         return (images, standardised(estimated(victim, images, goal))), 2 * images[0].numel() * len(images)

@@ -21,7 +21,7 @@ from thesislib.meta_attack.attacks import thesis_queries
 from thesislib.meta_attack.column import TARGETED, UNTARGETED
 from thesislib.meta_attack.meta_attack import MetaAttack
 from thesislib.meta_attack.meta_attacker import MetaAttacker
-from thesislib.meta_attack.networks import trained
+from thesislib.meta_attack.networks import source_seed, trained
 from thesislib.meta_attack.runs import Case, attack, attack_rows, chosen_images
 from thesislib.meta_attack.settings import NET_LAYERS, SEARCH, TRAININGS, Settings, grids
 from thesislib.models import make_model
@@ -99,8 +99,9 @@ def tab_2_3(settings: Settings) -> pd.DataFrame:
     rows = []
     for dataset in settings.dataset:
         column = settings.column(dataset)
-        for n in (column.victim, *column.learning.sources):
-            seed = settings.seeds()[0]
+        root = settings.seeds()[0]
+        sources = [(n, source_seed(root, k)) for k, n in enumerate(column.learning.sources)]
+        for n, seed in [(column.victim, root), *sources]:
             how = (n.name, n.width, n.recipe, n.noise, seed, settings.device)
             right = trained(dataset, column.learning.size, *how)["correct"]
             victim = n is column.victim

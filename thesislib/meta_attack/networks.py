@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -62,6 +63,15 @@ def network(
     model = make_model(name, classes=data["classes"], channels=data["channels"], size=size, width=width)
     model.load_state_dict(trained(dataset, size, name, width, recipe, noise, seed, device)["weights"])
     return model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+
+
+def source_seed(seed: int, number: int) -> int:
+    """Seed of a column's source network, by its place among them.
+
+    Not the victim's: networks whose first layers are alike would begin there with the same weights, which no attacker
+    knows.
+    """
+    return int(np.random.SeedSequence([seed, 1 + number]).generate_state(1)[0])
 
 
 @memoised(data="dataset")
