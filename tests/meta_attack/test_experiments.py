@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import itertools
+import re
 
 import numpy as np
 import pandas as pd
@@ -162,7 +163,30 @@ def test_names_in_the_settings_are_those_of_the_attacks():
         assert column.learning.images >= column.learning.reptile.batch
     for method, candidates in SEARCH.items():
         for text in candidates:
-            assert text.partition("=")[0] in {*attacks.ATTACKS[method].__dataclass_fields__, "codec"}
+            assert re.split("[=*]", text)[0] in {*attacks.ATTACKS[method].__dataclass_fields__, "codec"}
+
+
+def test_a_candidate_of_the_search_is_a_value_or_a_multiple_of_the_one_in_use():
+    settings = resolve("laptop")
+    zoo = experiments.case_of(settings, "digits", "ZOO", "untargeted")
+    assert experiments._candidate(zoo, "lr*0.5") == ("lr", dict(zoo.options)["lr"] / 2)
+    ours = experiments.case_of(
+        settings.override(reduced=True, dataset=("mnist",)), "mnist", "Meta attack", "untargeted"
+    )
+    assert experiments._candidate(ours, "beta*2") == (
+        "beta",
+        0.02,
+    )  # of the class's own, which the column leaves
+    assert experiments._candidate(zoo, "codec=bilinear") == ("codec", "bilinear")
+    assert [experiments._candidate(zoo, text)[1] for text in ("c=5.0", "q=64")] == [5.0, 64]
+    for dataset in (
+        "digits",
+        "glyphs",
+    ):  # the data set in use is the first: all its methods, the hard-label ones too
+        for method in settings.methods_for(dataset, "untargeted"):
+            case = experiments.case_of(settings, dataset, method, "untargeted")
+            for text in SEARCH.get(method, ()):
+                assert experiments._candidate(case, text)[1], (method, text)
 
 
 def test_thesis_columns_have_the_released_settings():

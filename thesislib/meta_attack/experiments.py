@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from thesislib.meta_attack import analysis
 from thesislib.meta_attack.attackers import GPU_CHUNK
-from thesislib.meta_attack.attacks import thesis_queries
+from thesislib.meta_attack.attacks import ATTACKS, thesis_queries
 from thesislib.meta_attack.column import TARGETED, UNTARGETED
 from thesislib.meta_attack.meta_attack import MetaAttack
 from thesislib.meta_attack.meta_attacker import MetaAttacker
@@ -265,16 +265,14 @@ def extra_2_b(settings: Settings) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Keys ``dataset``, ``method``, ``setting`` (one field changed from the setting in use), ``image``; values
-        ``success``, ``l2``, ``queries``.
+        Keys ``dataset``, ``method``, ``setting`` (one field changed from the setting in use; ``lr*0.5`` is half of
+        it), ``image``; values ``success``, ``l2``, ``queries``.
     """
     (dataset, *_), rows = settings.dataset, []
     for method in (m for m in SEARCH if m in settings.methods_for(dataset, UNTARGETED)):
         base = case_of(settings, dataset, method, UNTARGETED, budget=settings.search_budget)
         for candidate in SEARCH[method]:
-            name, _, text = candidate.partition("=")
-            value = text if text.isalpha() else float(text) if "." in text else int(text)
-            case = _changed(base, dict(base.options) | {name: value})
+            case = _changed(base, dict(base.options) | dict([_candidate(base, candidate)]))
             frame = attack_rows(case, range(settings.search_images), held_out=True)
             rows.append(frame.assign(dataset=dataset, method=method, setting=candidate))
     frame = pd.concat(rows, ignore_index=True)
@@ -332,6 +330,15 @@ def _counted(frame: pd.DataFrame, case: Case) -> pd.DataFrame:
 
 def _meta_options(case: Case) -> dict[str, object]:
     return {"q": MetaAttack.q, "beta": MetaAttack.beta} | dict(case.options)
+
+
+def _candidate(case: Case, text: str) -> tuple[str, object]:
+    """A field and its value in a search: ``lr=0.1``, or ``lr*2``, twice the value in use."""
+    name, times, factor = text.partition("*")
+    if times:
+        return name, float(factor) * dict(case.options).get(name, getattr(ATTACKS[case.method], name, None))
+    name, _, value = text.partition("=")
+    return name, value if value.isalpha() else float(value) if "." in value else int(value)
 
 
 def _changed(case: Case, options: dict[str, object]) -> Case:

@@ -267,22 +267,28 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
 NET_LAYERS = {"LeNet5": 5, "Net1": 4, "Net2": 4, "Net3": 4, "Net4": 4, "Net5": 5, "Net6": 7}
 """Layers with weights of each MNIST network."""
 
-SEARCH: dict[str, tuple[str, ...]] = {
-    "Meta attack": ("beta=0.01", "beta=0.02", "beta=0.04", "q=64"),
-    "ZOO": ("lr=0.01", "lr=0.03", "lr=0.05", "lr=0.1", "c=0.5", "c=5.0"),
-    "AutoZOOM": (
-        "lr=0.001",
-        "lr=0.003",
-        "lr=0.01",
-        "lr=0.03",
-        "c=1.0",
-        "c=10.0",
-        "codec=autoencoder",
-        "codec=bilinear",
-    ),
-    "Bandits": ("image_lr=0.05", "image_lr=0.5", "prior_lr=0.1", "prior_lr=1.0", "exploration=0.1"),
+TRADE_OFF = {
+    "Meta attack": "beta",
+    "ZOO": "lr",
+    "AutoZOOM": "lr",
+    "Bandits": "eps",
+    "FW-black": "eps",
+    "Decision boundary": "l2_goal",
+    "Opt-attack": "l2_goal",
+}
+"""The field by which a method trades distortion for queries: its step, its radius or the distance it has to reach."""
+
+_OTHERS: dict[str, tuple[str, ...]] = {
+    "Meta attack": ("q=64",),
+    "ZOO": ("c=0.5", "c=5.0"),
+    "AutoZOOM": ("c=1.0", "c=10.0", "codec=autoencoder", "codec=bilinear"),
+    "Bandits": ("image_lr=0.05", "image_lr=0.2", "prior_lr=0.1", "prior_lr=1.0", "exploration=0.1"),
     "FW-black": ("directions=5", "directions=10", "directions=25", "lr=0.05", "lr=0.2"),
     "Decision boundary": ("sideways=0.01", "sideways=0.05", "inwards=0.05"),
     "Opt-attack": ("beta=0.01", "beta=0.001", "vectors=5"),
 }
-"""Candidates of the search, one field changed at a time from the setting in use."""
+SEARCH: dict[str, tuple[str, ...]] = {
+    method: (*(f"{field}*{factor:g}" for factor in (0.5, 0.7, 1, 1.4, 2)), *_OTHERS[method])
+    for method, field in TRADE_OFF.items()
+}
+"""Candidates of the search, one field changed at a time from the setting in use: ``lr*0.5`` is half of it."""
