@@ -125,6 +125,43 @@ def test_sweep():
     assert verdicts("fig-2.3", alone) == ["not tested at this profile"] * 2
 
 
+def searched(**candidates):
+    """A frame of the search: a method's candidates as (L2, queries, images missed)."""
+    one = pool({"Meta attack": 1.0})
+    rows = [
+        one.assign(
+            method=method.replace("_", " "),
+            setting=setting,
+            l2=one["l2"] * l2,
+            queries=one["queries"] * queries,
+            success=np.arange(N) >= missed,
+        )
+        for method, settings in candidates.items()
+        for setting, (l2, queries, missed) in settings.items()
+    ]
+    return pd.concat(rows, ignore_index=True)
+
+
+def test_the_best_candidates_within_one_distortion_are_compared():
+    ours = {"beta*1": (1.0, 3.0, 0), "beta*2": (1.2, 1.0, 0), "beta*4": (1.4, 0.1, 0)}
+    rival = {"lr*1": (1.24, 2.0, 0), "lr*2": (1.3, 0.5, 0), "lr*0.5": (0.9, 9.0, 0)}
+    assert verdicts("extra-2.B", searched(Meta_attack=ours, ZOO=rival)) == [
+        "holds"
+    ]  # 1 against 2: both within 1.25
+    cheaper = rival | {"c=5.0": (1.0, 0.5, 0)}
+    assert verdicts("extra-2.B", searched(Meta_attack=ours, ZOO=cheaper)) == ["does not hold"]
+    failing = rival | {"c=5.0": (1.0, 0.5, 1)}  # misses an image: the candidate that misses none is taken
+    assert verdicts("extra-2.B", searched(Meta_attack=ours, ZOO=failing)) == ["holds"]
+    (claim,) = CLAIMS["extra-2.B"]
+    far = {"lr*1": (2.0, 0.1, 0)}
+    assert (
+        "AutoZOOM on digits (no candidate"
+        in claim.decide(searched(Meta_attack=ours, ZOO=rival, AutoZOOM=far)).reason
+    )
+    with pytest.raises(NotTested, match="no candidate within"):
+        claim.test(searched(Meta_attack=ours, ZOO=far))
+
+
 def test_accuracy_counts_test_images():
     def frame(correct):
         row = {"dataset": "digits", "model": "Net4", "images": 355, "enough": 90.0}

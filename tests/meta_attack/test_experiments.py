@@ -177,6 +177,9 @@ def test_a_candidate_of_the_search_is_a_value_or_a_multiple_of_the_one_in_use():
         "beta",
         0.02,
     )  # of the class's own, which the column leaves
+    assert experiments._candidate(ours, "q*0.5") == ("q", 64) and isinstance(
+        experiments._candidate(ours, "q*2")[1], int
+    )
     assert experiments._candidate(zoo, "codec=bilinear") == ("codec", "bilinear")
     assert [experiments._candidate(zoo, text)[1] for text in ("c=5.0", "q=64")] == [5.0, 64]
     for dataset in (

@@ -102,7 +102,7 @@ class Settings(ChapterSettings):
     sweep_images: int = setting(50, low=1, unit="images", source="figure 2.3; " + OURS)
     cosine_images: int = setting(100, low=1, unit="images", source="table 2.6; " + OURS)
     gallery_images: int = setting(3, low=1, unit="images", source="extra 2.A")
-    search_images: int = setting(10, low=1, unit="images", source="extra 2.B; none of them is reported")
+    search_images: int = setting(50, low=1, unit="images", source="extra 2.B; none of them is reported")
     search_budget: int = setting(3000, low=1, unit="queries an image", source="extra 2.B; " + OURS)
 
     def __post_init__(self) -> None:
@@ -178,7 +178,6 @@ PROFILES: dict[str, Settings] = {
         hard_budget=250_000,
         sweep_images=50,
         cosine_images=1000,
-        search_images=20,
         search_budget=100_000,
     ),
 }
@@ -279,7 +278,7 @@ TRADE_OFF = {
 """The field by which a method trades distortion for queries: its step, its radius or the distance it has to reach."""
 
 _OTHERS: dict[str, tuple[str, ...]] = {
-    "Meta attack": ("q=64",),
+    "Meta attack": ("q*0.5", "q*2"),
     "ZOO": ("c=0.5", "c=5.0"),
     "AutoZOOM": ("c=1.0", "c=10.0", "codec=autoencoder", "codec=bilinear"),
     "Bandits": ("image_lr=0.05", "image_lr=0.2", "prior_lr=0.1", "prior_lr=1.0", "exploration=0.1"),
