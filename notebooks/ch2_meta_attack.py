@@ -560,7 +560,7 @@ page.record(
 #   against 407 at 3.37. ZOO needs two and a half to three times as many as the meta attack, though its step is twelve times the released one. Bandits
 #   are cheaper on the typical image (364 and 565) and dearer in the mean, since one and five images in a hundred are not fooled in
 #   100,000. FW-black is dearer without a target (1,454) and cheaper with one (970). Towards a target, Decision boundary and Opt-attack begin at
-#   training images of the target class: for a good part of the digits the border on the way to one of them lies within the distance
+#   training images of the target class: for two digits in five the border on the way to one of them lies within the distance
 #   granted, and a few dozen queries are all it takes. Where it does not, they need hundreds to tens of thousands.
 #   All this is *for* the rivals: images at the end of the test set, where settings are searched, are harder. The meta attack ends at 1.89 there and
 #   at 1.72 on those attacked, so that rivals end 23 to 49 % farther than it, not a quarter. AutoZOOM's lead does not hang on that (0.005, 11 %
