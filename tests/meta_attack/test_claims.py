@@ -155,10 +155,10 @@ def test_the_best_candidates_within_one_distortion_are_compared():
     (claim,) = CLAIMS["extra-2.B"]
     far = {"lr*1": (2.0, 0.1, 0)}
     assert (
-        "AutoZOOM on digits (no candidate"
+        "AutoZOOM on digits (no candidate of AutoZOOM within"
         in claim.decide(searched(Meta_attack=ours, ZOO=rival, AutoZOOM=far)).reason
     )
-    with pytest.raises(NotTested, match="no candidate within"):
+    with pytest.raises(NotTested, match="no candidate of ZOO within"):
         claim.test(searched(Meta_attack=ours, ZOO=far))
 
 
