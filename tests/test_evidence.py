@@ -147,7 +147,7 @@ def test_bootstrap_of_one_training_keeps_its_one_axis():
     one = paired_bootstrap(first, second, unit="", draws=500)
     assert one == paired_bootstrap(first, second, unit="", draws=500)
     assert one != paired_bootstrap(first, second, unit="", draws=500, seed=1)
-    with pytest.raises(NotTested, match="1 seeds, 5 needed"):
+    with pytest.raises(NotTested, match="1 of 5 seeds needed"):
         paired_bootstrap(first[None], second[None], unit="")
 
 
@@ -196,12 +196,12 @@ def test_a_large_gain_holds_and_a_large_loss_does_not(how):
 @pytest.mark.parametrize(
     ("compare", "shape", "said"),
     [
-        (paired_t, MIN_SEEDS - 1, "4 seeds, 5 needed"),
-        (paired_t, 0, "0 seeds, 5 needed"),
-        (paired_bootstrap, MIN_ITEMS - 1, "49 images, 50 needed"),
-        (lambda a, b, unit: paired_shares(a > b, b > a, unit=unit), MIN_ITEMS - 1, "49 images, 50 needed"),
-        (paired_bootstrap, (MIN_SEEDS, MIN_ITEMS - 1), "49 images, 50 needed"),
-        (paired_bootstrap, (MIN_SEEDS - 1, MIN_ITEMS), "4 seeds, 5 needed"),
+        (paired_t, MIN_SEEDS - 1, "4 of 5 seeds needed"),
+        (paired_t, 0, "0 of 5 seeds needed"),
+        (paired_bootstrap, MIN_ITEMS - 1, "49 of 50 images needed"),
+        (lambda a, b, unit: paired_shares(a > b, b > a, unit=unit), MIN_ITEMS - 1, "49 of 50 images needed"),
+        (paired_bootstrap, (MIN_SEEDS, MIN_ITEMS - 1), "49 of 50 images needed"),
+        (paired_bootstrap, (MIN_SEEDS - 1, MIN_ITEMS), "4 of 5 seeds needed"),
     ],
 )
 def test_too_few_to_decide(compare, shape, said):
@@ -366,7 +366,7 @@ def test_a_claim_that_the_frame_cannot_decide_says_why():
     found = Claim("new is lower", "caption", better).decide(frame_of(datasets=("a",), repeats=3))
     assert found.verdict == "not tested at this profile"
     assert found.verdict in VERDICTS
-    assert found.reason == "3 seeds, 5 needed for an interval"
+    assert found.reason == "3 of 5 seeds needed for an interval"
     assert (found.estimate, found.low, found.high, found.n) == (None, None, None, None)
 
 

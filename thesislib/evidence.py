@@ -82,7 +82,7 @@ def paired_t(first: np.ndarray, second: np.ndarray, *, unit: str, label: str = "
     """
     gain = _differences(first, second, axes=(1,))
     if len(gain) < MIN_SEEDS:
-        raise NotTested(f"{len(gain)} seeds, {MIN_SEEDS} needed for an interval")
+        raise NotTested(f"{len(gain)} of {MIN_SEEDS} seeds needed for an interval")
     centre = float(gain.mean())
     reach = float(special.stdtrit(len(gain) - 1, 0.975) * gain.std(ddof=1) / np.sqrt(len(gain)))
     return Comparison(centre, centre - reach, centre + reach, len(gain), "seeds", unit, label)
@@ -123,9 +123,9 @@ def paired_bootstrap(
     crossed, gain = gain.ndim == 2, np.atleast_2d(gain)
     seeds, items = gain.shape
     if items < MIN_ITEMS:
-        raise NotTested(f"{items} {pairs}, {MIN_ITEMS} needed for an interval")
+        raise NotTested(f"{items} of {MIN_ITEMS} {pairs} needed for an interval")
     if crossed and seeds < MIN_SEEDS:
-        raise NotTested(f"{seeds} seeds, {MIN_SEEDS} needed for an interval")
+        raise NotTested(f"{seeds} of {MIN_SEEDS} seeds needed for an interval")
     rng = np.random.default_rng(seed)
     # A resample of rows and columns is a weighting of each; the weighted mean needs no copy of `gain`.
     columns = rng.multinomial(items, np.full(items, 1 / items), size=draws) / items
@@ -185,7 +185,7 @@ def paired_shares(
         raise ValueError("a share is of successes, 1, and failures, 0; another value was given")
     n = len(gain)
     if n < MIN_ITEMS:
-        raise NotTested(f"{n} {pairs}, {MIN_ITEMS} needed for an interval")
+        raise NotTested(f"{n} of {MIN_ITEMS} {pairs} needed for an interval")
     alone, other = ((np.sum(gain == side) + 1) / (n + 2) for side in (1, -1))
     reach = float(special.ndtri(0.975) * np.sqrt((alone + other - (alone - other) ** 2) / (n + 2)))
     centre = float(alone - other) + margin
@@ -281,7 +281,7 @@ class Claim:
     >>> claim.decide(([2, 2, 2, 2, 3], [1, 1, 1, 1, 1])).verdict
     'holds'
     >>> claim.decide(([1, 2], [2, 1])).reason
-    '2 seeds, 5 needed for an interval'
+    '2 of 5 seeds needed for an interval'
     """
 
     sentence: str

@@ -88,8 +88,17 @@ def test_the_search_sees_no_reported_image():
     reported = chosen_images(case, range(settings.images))[2]
     searched = chosen_images(case, range(settings.search_images), held_out=True)[2]
     assert not set(reported) & set(searched)
+    assert searched == sorted(searched, reverse=True), "of a small set, the last"
     labels = chosen_images(case, range(5))[1]
     assert reported == sorted(reported) and len(set(reported)) == settings.images and len(labels) == 5
+
+
+def test_of_a_large_set_the_search_sees_what_follows_the_reported_images(monkeypatch):
+    monkeypatch.setattr(runs, "REPORTED", 60)
+    case = experiments.case_of(resolve("smoke"), "digits", "ZOO", "untargeted")
+    reported = chosen_images(case, range(60))[2]
+    searched = chosen_images(case, range(40), held_out=True)[2]
+    assert searched == sorted(searched) and min(searched) > max(reported)
 
 
 def test_the_meta_attacker_is_chosen_on_no_reported_image_and_its_sources_do_not_begin_as_the_victim():

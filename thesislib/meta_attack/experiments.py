@@ -336,7 +336,7 @@ def _candidate(case: Case, text: str) -> tuple[str, object]:
     """A field and its value in a search: ``lr=0.1``, or ``lr*2``, twice the value in use."""
     name, times, factor = text.partition("*")
     if times:
-        now = dict(case.options).get(name, getattr(ATTACKS[case.method], name, None))
+        now = dict({name: getattr(ATTACKS[case.method], name)} | dict(case.options))[name]
         return name, round(float(factor) * now) if isinstance(now, int) else float(factor) * now
     name, _, value = text.partition("=")
     return name, value if value.isalpha() else float(value) if "." in value else int(value)

@@ -47,7 +47,7 @@ def more_success(rows: pd.DataFrame, rival: str, ours: str, label: str, of: str 
     mine, theirs, clips = _sides(rows, "success", ours, rival, of)
     gain, n = mine - theirs, len(clips.drop_duplicates())
     if n < MIN_ITEMS:
-        raise NotTested(f"{n} clips, {MIN_ITEMS} needed for an interval")
+        raise NotTested(f"{n} of {MIN_ITEMS} clips needed for an interval")
     # One more clip of each kind a data set, or an interval of few disagreements is too narrow (see `paired_shares`).
     victims = -(-len(clips) // n)
     more = [(name, -1 - (sign > 0), sign) for name in clips["dataset"].unique() for sign in (1.0, -1.0)]
@@ -102,7 +102,7 @@ def redrawn(clips: pd.DataFrame, draws: int = DRAWS) -> tuple[np.ndarray, np.nda
     cell = clips.groupby(CLIP, sort=False).ngroup().to_numpy()
     sets = clips["dataset"].to_numpy()[np.unique(cell, return_index=True)[1]]
     if len(sets) < MIN_ITEMS:
-        raise NotTested(f"{len(sets)} clips, {MIN_ITEMS} needed for an interval")
+        raise NotTested(f"{len(sets)} of {MIN_ITEMS} clips needed for an interval")
     rng, weights = np.random.default_rng(0), np.zeros((draws, len(sets)))
     for name in pd.unique(sets):
         mine = np.flatnonzero(sets == name)
