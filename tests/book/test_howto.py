@@ -167,6 +167,7 @@ def apply(block, folder):
     file = folder / name
     if where == "a new file":
         assert not file.exists()
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(block.body)
     elif where == "at its end":
         gap = "\n\n" if file.suffix == ".py" else ""

@@ -28,7 +28,8 @@ def totals_table(board: dict[str, Any], address: str) -> str:
     here = [(e, e["state"], [r for r in e["runs"] if not r["recorded"]]) for e in mine]
     long = [(e, run["state"], [run]) for e in mine for run in e["runs"] if run["recorded"]]
     for title, part in ((f"This copy, profile {board['profile']}", here), ("Recorded long runs", long)):
-        lines.append(f'<tr><th colspan="{len(head)}" scope="colgroup">{title}</th></tr>')
+        if part:
+            lines.append(f'<tr><th colspan="{len(head)}" scope="colgroup">{title}</th></tr>')
         for state in house.STATES:
             found = [(e, runs) for e, s, runs in part if s == state]
             if found:
@@ -65,12 +66,13 @@ def minute(board: dict[str, Any]) -> str:
             held += [f"All claims ({state}, {board['profile']}): {_counted(said)}"] if said else []
         command = outcomes[0][0]["command"] if outcomes else f"thesis run {chapter.name}"
         claims = sum(len(_by_sentence(e)) for e in mine)
-        every = f"book/scoreboard.html?chapter={chapter.number}"
+        every = f"All {claims} claims" if claims > 1 else "The claim"
         cells = [
             f'<a href="notebooks/{chapter.slug}.html">{chapter.number}. {html.escape(chapter.short)}</a>',
             f'{html.escape(_said(source, sentence))} <a href="{entry["page"]}">{_label(entry)}</a>',
             "<br>".join(held) or "not regenerated yet",
-            f'{_code(command)}<br><a href="{every}">All {claims} claims of chapter {chapter.number}</a>',
+            f'{_code(command)}<br><a href="book/scoreboard.html?chapter={chapter.number}">'
+            f"{every} of chapter {chapter.number}</a>",
         ]
         lines.append(_line("td", cells))
     return _whole("minute", lines)

@@ -182,8 +182,9 @@ def _show(a: argparse.Namespace) -> None:
             print(f"claim    {claim['verdict'].upper()}: {claim['sentence']} ({claim['source']})")
             if claim["estimate"] is not None:
                 low, high = blocks.number(claim["low"], True), blocks.number(claim["high"], True)
+                decided = f"; {claim['reason']}" if claim["reason"] else ""
                 print(f"         {blocks.number(claim['estimate'], True)} [{low}, {high}] {claim['unit']}, "
-                      f"{claim['n']} {claim['pairs']}; {claim['reason']}")  # fmt: skip
+                      f"{claim['n']} {claim['pairs']}{decided}")  # fmt: skip
             elif claim["reason"]:
                 print(f"         {claim['reason']}")
         numbers = record.file("csv").relative_to(house.root())
@@ -201,7 +202,7 @@ def _show_chapter(chapter: house.Chapter, a: argparse.Namespace) -> None:
         names = [artefact.id for artefact in chapter.artefacts]
         print(json.dumps({"chapter": chapter.name, "artefacts": names, "parameters": found}, indent=1))
         return
-    print(f"Chapter {chapter.number}: {chapter.title}. {len(chapter.artefacts)} figures, tables and extras.")
+    print(f"Chapter {chapter.number}: {chapter.title}. Figures, tables and extras: {len(chapter.artefacts)}.")
     print(f"\nparameters at profile {a.profile} (`thesis run {chapter.name} -p NAME VALUE`)")
     for name, (value, accepted) in found.items():
         print(f"  {name} = {blocks.typed(value)}; takes {accepted}")

@@ -157,7 +157,11 @@ def _execute(chapter: Chapter, settings: ChapterSettings, folder: Path, log: Pat
     import papermill
 
     source, executed = folder / "source.ipynb", folder / f"{chapter.slug}.ipynb"
-    nbformat.write(jupytext.read(chapter.script), source)
+    notebook = jupytext.read(chapter.script)
+    # Most scripts name the kernel in a header; Papermill goes by it.
+    python = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata.setdefault("kernelspec", python)
+    nbformat.write(notebook, source)
     changed = runs.changes(chapter, settings)
     parameters = {"profile": settings.profile} | {
         k: list(v) if isinstance(v, tuple) else v for k, v in changed.items()
