@@ -208,7 +208,7 @@ page.record(
 
 # %% [markdown]
 # Bands are 95 % intervals over clips. Of each clip the lowest loss of its checks so far is shown; one that is fooled counts
-# as 0.5, the least that this loss can be.
+# as the least that the loss can be: 0.5 of the released code's, 0 of `flicker` and `logits`.
 #
 # ## 3.2 Related work
 #

@@ -182,7 +182,9 @@ page.record(
 # trained by self-supervision alone on the same images, (d) from the latter's feature after its MLP. Pooled features keep no
 # place, so none of the three need look like the original. To have a number beside pictures that one may read either
 # way, we measure *which pixels a feature depends on*: the norm of its derivative in each pixel. Two such maps overlap by their
-# cosine. What two classifiers of different seeds share is the yardstick.
+# cosine. What two classifiers of different seeds share is the yardstick. The pictures are the first seed's; boxes and verdicts are of all
+# seeds, each with self-supervision of its own and the next seed's classifier as the other one, so the intervals allow for trainings that differ
+# as well as for images. Each classifier is in two such pairs, which the intervals take for independent.
 #
 # ## 5.2 Related work
 #
@@ -597,23 +599,24 @@ page.record(
 # ### 5.4.1 Comparison
 #
 # Accuracy is the mean over classes of the balanced test set, after the last epoch. *(i) initialisation* is what the literature calls
-# SSP; *cRT* fine-tunes the classifier of cross-entropy, *Ours†* that of ours. Every row starts from the same
-# weights, seed by seed; recipes are in [Settings](#ch5-settings). On stand-in data one pool of trainings serves all four tables.
+# SSP, whose published rows on CIFAR begin with rotation where these begin with MoCo v2; *cRT* fine-tunes the classifier of cross-entropy,
+# *Ours†* that of ours. Every row starts from the same weights, seed by seed; recipes are in [Settings](#ch5-settings). On stand-in data one
+# pool of trainings serves all four tables.
 
 
 # %% tags=["hide-input"]
 def table(frame):
-    """A row a data set and method: accuracy by group with intervals over seeds."""
-    rows = []
-    for (name, method), part in frame.groupby(["dataset", "method"], sort=False):
+    """A row a data set, ratio where there are several, and method: accuracy by group with intervals over seeds."""
+    rows, keys = [], [k for k in ("dataset", "ratio", "method") if k in frame]
+    for names, part in frame.groupby(keys, sort=False):
         shots = {
-            s: interval(part.loc[part["shot"] == s, "accuracy"]) for s in SHOTS
+            shot: interval(of["accuracy"])
+            for shot, of in part.groupby("shot", sort=False)
         }
         rows.append(
             {
-                "dataset": name,
-                "method": method,
-                **shots,
+                **dict(zip(keys, names, strict=True)),
+                **{s: shots.get(s, "–") for s in SHOTS},
                 "seeds": part["seed"].nunique(),
             }
         )
@@ -627,7 +630,11 @@ def as_reported(form, crt="Ours†"):
     def long(frame):
         found = frame.assign(metric="accuracy", value=frame["accuracy"])
         found["method"] = found["method"].replace(names)
-        found["setting"] = [form.format(shot=shot) for shot in found["shot"]]
+        ratios = found.get("ratio", pd.Series(100, index=found.index))
+        found["setting"] = [
+            form.format(shot=shot, ratio=f"{ratio:g}")
+            for shot, ratio in zip(found["shot"], ratios, strict=True)
+        ]
         return found[["dataset", "setting", "method", "metric", "value"]]
 
     return long
@@ -649,14 +656,15 @@ page.record(
     "tab-5.5",
     experiments.tab_5_5(settings),
     summary=table,
-    compare=as_reported("ratio 100; shot={shot}"),
+    compare=as_reported("ratio {ratio}; shot={shot}"),
     stands_for=STANDS_FOR,
 )
 
 # %% [markdown]
 # `thesis run ch5 --only tab-5.5 --profile paper -p device cuda` makes this table on the real sets at ratio 100, with a fifth of the
 # usual epochs (40 for 200), which costs every row some points; the published numbers beside it are from full schedules, and some
-# from stronger augmentation.
+# from stronger augmentation. The thesis's table has several ratios: `-p ratios 50,10` adds theirs, none of
+# which was run.
 
 # %% tags=["hide-input"]
 page.record(
@@ -693,14 +701,14 @@ page.record(
 # accuracy: 33.39 and 33.41 %, the interval of the difference leaves no room for a gain of more than 0.11 points, and only one seed
 # of five is above. Every network of the table is a CPU's in bf16, and those of a seed begin with the same weights. Between ours† and cRT
 # nothing is decided, nor between Few and Many, nor by silhouette or nearest neighbours of the features, nor by calibration (Figures 5.6
-# and 5.7). What makes the tail better is the fine-tuning of the classifier, with or without self-supervision: cRT is far above ours. No
-# training warned that its features had collapsed.
+# and 5.7). What makes the tail better is the fine-tuning of the classifier, with or without self-supervision: cRT is far above ours.
+# "Every baseline of the table" is these two there, cross-entropy and cRT: balanced softmax and (i) were not run.
 #
-# The ensemble does what it was built for: its decoder loses 136 to 144 nats less on the specific feature than a constant does (dimensions
-# counted one by one), so the bound knows the feature that it pushes away. $\lambda=0.1$ is the best weight of the search (Extra 5.B, a seed
+# The Gaussian bound raises $I(g;z)$: it asks the classifier's feature to keep what the specific one knows, and takes nothing away from it. How
+# much is shared there no record says; Table 5.8 does for the stand-ins. $\lambda=0.1$ is the best weight of the search (Extra 5.B, a seed
 # that no table shows: 33.62 %, where 0.3 has 33.05 and 0.03 has 32.18). In an earlier record ours was above
-# by 0.3 points: there the bound's weights took $\lambda\eta$ for their rate and hardly learnt, and cross-entropy's networks were a GPU's, which
-# another GPU's differed from by more.
+# by 0.3 points: there the bound's weights took $\lambda\eta$ for their rate, and cross-entropy's networks were the GPU's of Table 4.5, which
+# differ from the present ones of the same seeds by 0.1 to 0.6 points.
 #
 # Forty epochs are a fifth of the usual schedule, and contrastive learning is known to need long ones: of the thesis's claim this is no
 # refutation. Variants (i) to (iii), rotation, and CIFAR-10-LT were not run.
@@ -747,6 +755,9 @@ page.record(
 )
 
 # %% [markdown]
+# The sweep passes through the weight in use. Of the weights between its ends the best one is chosen on the seeds on which it is then tested,
+# which favours the claim.
+#
 # With and without heterotopic ensembling, by group of classes:
 
 
@@ -935,6 +946,8 @@ page.record(
 # ({func}`~thesislib.heterotopic.mutual_information.constant_loss`), dimension by dimension, which counts twice what two dimensions
 # share; the loss itself would not do, since it falls too when the feature leaves most of its dimensions unused. InfoNCE is a lower bound.
 # Where one of these two is at or below 0 the constraint has nothing to hold on to, and rows with and without differ by chance.
+# All three have the weight $\eta=0.1$, which is not the same strength: the losses of the Gaussian bound and of CLUB are means over dimensions,
+# that of InfoNCE is in nats of the whole feature.
 
 
 # %% tags=["hide-input"]
@@ -986,9 +999,11 @@ page.record(
 # %% [markdown]
 # #### Extra 5.A: side by side with dual-phase modelling
 #
-# The thesis has two answers to the long tail and does not compare them. Here they stand side by side: the same network from the
-# same initial weights, the same recipe, the same seeds, on the first data set. The dual-phase method is that of
-# [Chapter 4](ch4_dual_phase), with the settings it has there for its second phase.
+# The thesis has two answers to the long tail and does not compare them. Here they stand side by side on one data set, of those of the run
+# one on which both are tuned (*glyphs_lt* or CIFAR-100-LT; the first if there is none): $\lambda$ by Extra 5.B, the second phase and cRT in
+# [Chapter 4](ch4_dual_phase), from which the dual-phase method is taken. Network, recipe, images and seeds are the same. Initial weights are
+# the same for this chapter's rows alone: dual-phase begins with a classifier of the head classes, and its seeds draw other weights. Its second
+# phase and cRT come on top of a training of the common length, so these rows have more steps than cross-entropy's and ours.
 
 
 # %% tags=["hide-input"]
@@ -1002,21 +1017,24 @@ def dual_phase_rows():
     from thesislib.heterotopic.pool import by_shot
 
     theirs = dual.resolve(settings.profile, device=settings.device)
-    column, rows = settings.column(FIRST), []
+    name, rows = settings.beside(), []
+    column = settings.column(name)
     for number in settings.seeds():
-        training, finish = dual_case(theirs, FIRST, "Dual-phase", number)
+        training, finish = dual_case(
+            theirs, name, "Dual-phase", number, epochs=settings.epochs
+        )  # phase II is as long in proportion
         training = replace(
             training, recipe=column.recipe, depth=column.depth, widths=column.widths,
             pad=column.pad, flip=column.flip, precision=settings.precision,
         )  # fmt: skip
-        got = other.measured(FIRST, training, finish)
+        got = other.measured(name, training, finish)
         facts = {
-            "dataset": FIRST,
+            "dataset": name,
             "method": "Dual-phase",
             "seed": number,
             "made on": got["made on"],
         }
-        shots = by_shot(FIRST, got["by class"])
+        shots = by_shot(name, got["by class"])
         rows += [facts | {"shot": shot, "accuracy": shots[shot]} for shot in SHOTS]
     return pd.DataFrame(rows)
 
@@ -1027,7 +1045,7 @@ page.record(
     "extra-5.A",
     both.reset_index(drop=True),
     summary=table,
-    dataset=settings.dataset[:1],
+    dataset=(settings.beside(),),
     stands_for=STANDS_FOR,
 )
 
@@ -1039,9 +1057,10 @@ page.record(
 # the test images of the tables: other seeds, but no other images, which favours what was searched, ours among it. That (iii) shares
 # its weight with (iv) while (ii) has its own speaks against (iii) where the two are compared. Two seeds
 # differ by more than two candidates do, and on the digits 0.03 and 0.1 differ by less than a hundredth of a point for ways (iii) and (iv): this is
-# a search for a weight that does no harm, not a measurement. On CIFAR-100-LT the weight
-# of ours with MoCo v2 was searched, on one seed (recorded, below); the first recorded runs there had taken $\lambda=1$, the largest candidate
-# and the worst. Ways (ii) and (iii) take the weight found for ours, and $\eta=0.1$ was set before the first run.
+# a search for a weight that does no harm, not a measurement. The table is the first data set's:
+# `thesis run ch5 --only extra-5.B -p dataset glyphs_lt` shows where the glyphs' 0.03 comes from. On CIFAR-100-LT only the weight
+# of ours with MoCo v2 was searched, on one seed (recorded, below). Ways (ii) and (iii), rotation, SimSiam and Barlow Twins take that weight
+# unsearched, and so does all of CIFAR-10-LT; $\eta=0.1$ was set before the first run.
 
 
 # %% tags=["hide-input"]
@@ -1074,6 +1093,10 @@ page.record(
 # twice and four times over, in turn with the others: CPU time, the best of two. MoCo's key is one more forward pass, the other
 # methods give the second view a backward pass too. For networks of the thesis's size the repository's `benchmarks/heterotopic.py` has the
 # same comparison step by step.
+#
+# The chapter as a whole trains 136 networks at `laptop`: 60 for the tables of the comparison, 40 for Figure 5.4 and Tables 5.8 and 5.9, 36 for the
+# search, each in seconds; ten of them have a training of self-supervision before it. With dual-phase's five that is about twelve minutes of one core;
+# {doc}`what it costs <../book/cost>` has what this run took.
 
 
 # %% tags=["hide-input"]

@@ -10,9 +10,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from thesislib.spi_mm.claims import _comparisons
+
 ROOT = Path(__file__).parents[1]
 CH2 = "notebooks/ch2_meta_attack.py"
 CH4, CH5 = "notebooks/ch4_dual_phase.py", "notebooks/ch5_heterotopic.py"
+CH6 = "notebooks/ch6_spi_mm.py"
 CE_ALONE = "more accurate than cross-entropy alone"
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -78,7 +81,68 @@ def queries(method, identity, mean="mean", among=None):
     return f"{found.agg(mean):,.0f}"
 
 
+def evaluations(dataset, problem, rival, tuning="theory", fine=True):
+    """A rival's evaluations over SPI-MM's to a level, and the ends of the interval."""
+    column, identity = ("problem", "fig-6.3") if problem == "S1" else ("lam", "fig-6.2")
+    rows = frame(identity, f"{dataset}-paper")
+    (found,) = _comparisons(rows[rows[column] == problem], column, [rival], tuning, fine)
+    return [10**value for value in (found.estimate, found.low, found.high)]
+
+
+def tuned(dataset, lam, rival):
+    """The same with tuned steps, as text."""
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*evaluations(dataset, lam, rival, "tuned"))
+
+
+def early(rival):
+    """The least and the most of a rival's evaluations over SPI-MM's to the coarse level on a9a and w8a."""
+    found = [evaluations(d, lam, rival, fine=False)[0] for d in ("a9a", "w8a") for lam in (0.001, 0.01)]
+    return min(found), max(found)
+
+
+def gaps(dataset, lam, tuning, method):
+    """Last gaps of a method's runs to the lowest objective of the runs with that kind of step."""
+    rows = frame("fig-6.2", f"{dataset}-paper").query("lam == @lam and tuning == @tuning")
+    last = rows[(rows["method"] == method) & (rows["passes"] == rows["passes"].max())]["objective"]
+    return last.to_numpy() - min(rows["objective"].min(), rows["reference"].min())
+
+
 SENTENCES = {
+    "SGD beside SPI-MM": lambda: (
+        CH6,
+        "it needs {:.2f} and {:.2f} of SPI-MM's evaluations on a9a ($\\lambda=0.001$ and $0.01$), {:.2f} and {:.2f} on w8a, "
+        "and wins on all four".format(
+            *(evaluations(d, lam, "SGD")[0] for d in ("a9a", "w8a") for lam in (0.001, 0.01))
+        ),
+    ),
+    "tuned rivals of SPI-MM": lambda: (
+        CH6,
+        f"with $\\lambda=0.01$ it needs {tuned('a9a', 0.01, 'SAGA')} of SPI-MM's evaluations. It is not alone: SPIDER, the "
+        f"same estimator, needs {tuned('a9a', 0.01, 'SPIDER')} there, and on w8a with $\\lambda=0.001$ SMM needs "
+        f"{tuned('w8a', 0.001, 'SMM')} and SGD {tuned('w8a', 0.001, 'SGD')}. SMM's {tuned('w8a', 0.01, 'SMM')} on w8a",
+    ),
+    "basins of SPI-MM": lambda: (
+        CH6,
+        "(a gap of {:.4f}; the lowest are at {:.4f})".format(
+            *(end(gaps("w8a", 0.01, "tuned", "SPI-MM")) for end in (max, min))
+        ),
+    ),
+    "SPIDER on logistic regression": lambda: (
+        CH6,
+        "to a fifth of the gap it needs {:.1f} to {:.1f} times SPI-MM's evaluations".format(*early("SPIDER")),
+    ),
+    "SPIDER on sparse PCA": lambda: (
+        CH6,
+        "{:.1f} on a9a and {:.1f} on w8a (recorded)".format(
+            *(evaluations(d, "S1", "SPIDER")[0] for d in ("a9a", "w8a"))
+        ),
+    ),
+    "closest on sparse PCA": lambda: (
+        CH6,
+        "SVRG on a9a, with {:.1f} times SPI-MM's evaluations, and batch MM on w8a, with {:.1f} times".format(
+            evaluations("a9a", "S1", "SVRG")[0], evaluations("w8a", "S1", "batch MM")[0]
+        ),
+    ),
     "AutoZOOM on MNIST": lambda: (
         CH2,
         "AutoZOOM needs {} queries, and {} towards a target, where the meta attack needs {} and {} on the same 200".format(
@@ -209,3 +273,28 @@ ORDERS = {
 def test_an_order_in_a_sentence_is_the_record_s(sentence):
     assert sentence in page(CH4) + page(CH5)
     assert ORDERS[sentence]()
+
+
+LARGE = [(d, lam) for d in ("a9a", "w8a") for lam in (0.001, 0.01)]
+OPTIMISERS = {
+    "with a quarter to two fifths of SPI-MM's evaluations": lambda: all(
+        0.25 < end < 0.4 for rival in ("SMM", "SGD") for end in early(rival)
+    ),
+    "At the fine level SMM has fallen behind; on w8a with $\\lambda=0.01$": lambda: (
+        [evaluations(*where, "SMM")[1] > 1 for where in LARGE] == [True, True, True, False]
+        and min(evaluations(*where, "SMM")[0] for where in LARGE) > 1
+    ),
+    "where SPI-MM has the smaller gap on all but w8a with $\\lambda=0.001$": lambda: (
+        [gaps(*where, "theory", "SPI-MM").max() < gaps(*where, "theory", "SGD").min() for where in LARGE]
+        == [True, True, False, True]
+    ),
+    "the two are within 4 % of one another there": lambda: all(
+        abs(evaluations(*where, "SPIDER")[0] - 1) < 0.04 for where in LARGE
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", OPTIMISERS)
+def test_an_order_of_optimisers_is_the_record_s(sentence):
+    assert sentence in page(CH6)
+    assert OPTIMISERS[sentence]()

@@ -104,6 +104,15 @@ def test_model_head():
     assert found == ["holds", "does not hold", "undecided"]
 
 
+def test_leaning():
+    rows = {OURS: 40.0, CONTROL: 30.0, "Joint, then phase II": 20.0, "CE": 1.0}
+    leaning = frame("method", rows)[lambda f: f["shot"] == "All"].rename(columns={"accuracy": "head as tail"})
+    assert verdicts("extra-4.C", leaning) == ["holds"]
+    swapped = leaning.replace({"method": {OURS: CONTROL, CONTROL: OURS}})
+    assert verdicts("extra-4.C", swapped) == ["does not hold"]
+    assert verdicts("extra-4.C", leaning.query("method == 'CE'")) == ["not tested at this profile"]
+
+
 def angles(head, tail, sample):
     rng = np.random.default_rng(0)
     rows = [

@@ -32,12 +32,15 @@ def by_seed(dataset, training, finish):
         "by class": (np.arange(len(about)) / len(about)).tolist(),
         "restricted": [0.5] * int((counts > pool.TAILS[dataset].many).sum()),
         "angles": angles | {"epoch": list(range(epochs)), "steps": column},
+        "head as tail": 0.1,
+        "norms": [1.0] * len(about),
+        "ECE": 0.2,
         "made on": "test",
     }
 
 
 @pytest.mark.usefixtures("own_cache")
-@pytest.mark.parametrize("identity", ["fig-4.3", "fig-4.4", "fig-4.5", "tab-4.1", "tab-4.7"])
+@pytest.mark.parametrize("identity", ["fig-4.3", "fig-4.4", "fig-4.5", "extra-4.C", "tab-4.1", "tab-4.7"])
 def test_frames_are_their_grids(identity):
     frame, grid = experiment(identity)(SMALL), grids(SMALL)[identity]
     keys = records.keys_of(grid)

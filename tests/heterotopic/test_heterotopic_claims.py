@@ -147,8 +147,9 @@ def test_features_are_compared_with_what_two_classifiers_share():
         rng = np.random.default_rng(0)
         shared = rng.normal(0, 0.05, 60)
         facts = [
-            {"feature": f, "image": k, "overlap": level + shared[k] + rng.normal(0, 0.02)}
+            {"feature": f, "seed": s, "image": k, "overlap": level + shared[k] + rng.normal(0, 0.02)}
             for f, level in zip(FEATURES, levels, strict=True)
+            for s in SEEDS
             for k in range(60)
         ]
         return pd.DataFrame(facts)
@@ -156,6 +157,11 @@ def test_features_are_compared_with_what_two_classifiers_share():
     assert verdicts("fig-5.1", frame(0.9, 0.7, 0.8)) == ["holds", "holds"]
     assert verdicts("fig-5.1", frame(0.7, 0.9, 0.6)) == ["does not hold", "holds"]
     assert verdicts("fig-5.1", frame(0.7, 0.7, 0.7)) == ["undecided"] * 2
+    # Trainings that differ count as images do: one pair of networks alone would decide here.
+    differ = frame(0.72, 0.7, 0.7)
+    differ["overlap"] += np.where(differ["feature"] == FEATURES[1], noise(3)[differ["seed"]], 0)
+    assert verdicts("fig-5.1", differ)[0] == "undecided"
+    assert verdicts("fig-5.1", frame(0.9, 0.7, 0.8).query("seed < 4")) == ["not tested at this profile"] * 2
     with pytest.raises(KeyError):
         CLAIMS["fig-5.1"][0].decide(frame(0.9, 0.7, 0.8).query("image < 60 and feature != @FEATURES[1]"))
 

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from thesislib import sources
+from thesislib.companion import records
 from thesislib.datasets.longtail import TAILS, longtail_counts
+from thesislib.dual_phase.columns import cifar as dual_cifar
 from thesislib.heterotopic import (
     experiments,
     filters,
@@ -18,7 +20,8 @@ from thesislib.heterotopic import (
     pool,
     self_supervision,
 )
-from thesislib.heterotopic.columns import STAND_INS, THESIS
+from thesislib.heterotopic.claims import CLAIMS
+from thesislib.heterotopic.columns import STAND_INS, THESIS, cifar
 from thesislib.heterotopic.pool import case, found
 from thesislib.heterotopic.runs import Training, ensemble, fresh, in_turn, network, trained
 from thesislib.heterotopic.settings import (
@@ -123,11 +126,15 @@ def test_shared_runs_are_the_same_numbers():
     assert first.equals(table[table["seed"].isin(seeds)].reset_index(drop=True))
 
 
-def test_a_sweep_passes_through_the_weight_in_use():
-    lam = SMOKE.weight("digits_lt", OURS, SMOKE.ssl)
-    sweep = experiments.fig_5_4(resolve("smoke", sweep_lam=(lam,)))
-    bars = experiments.fig_5_5(SMOKE)
-    for value, method in ((0.0, BASE), (lam, OURS)):
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_sweep_passes_through_the_weight_in_use(profile):
+    settings = PROFILES[profile]
+    assert settings.weight(settings.dataset[0], OURS, settings.ssl) in settings.sweep_lam
+
+
+def test_a_sweep_at_the_weight_in_use_is_the_method():
+    sweep, bars = experiments.fig_5_4(SMOKE), experiments.fig_5_5(SMOKE)
+    for value, method in ((0.0, BASE), (SMOKE.weight("digits_lt", OURS, SMOKE.ssl), OURS)):
         mine = sweep[sweep["lambda"] == value]["accuracy"].tolist()
         assert mine == bars[bars["method"] == method]["accuracy"].tolist()
 
@@ -207,6 +214,102 @@ def test_the_search_sees_no_reported_seed_and_its_candidate_in_use_is_the_weight
     for method in (SHARED, GENERIC, OURS):
         assert case(SMOKE, "digits_lt", method, seed, lam=lam)[0].attached.lam == lam
     assert case(SMOKE, "digits_lt", BEFORE, seed, lam=lam)[0].attached.lam == 1
+    for name in THESIS:
+        assert set(dict(cifar(name, 40).lam).values()) <= set(PROFILES["paper"].search_lam), name
+
+
+def test_the_classifier_is_fine_tuned_as_long_as_in_chapter_4():
+    for epochs in (2, 40, 200):
+        mine, theirs = cifar("cifar100_lt", epochs).crt, dual_cifar(epochs).crt
+        assert mine == theirs, epochs
+
+
+CAP = 136
+"""Trainings at laptop: 60 for the tables, 15 more for the sweep, 10 for the bounds, 15 for the methods, 36 to search."""
+
+
+def test_the_whole_chapter_needs_no_more_trainings_than_the_page_says(monkeypatch):
+    """Each measurement is made up of nothing; dual-phase's five, another chapter's, are not among them."""
+    seen, history = set(), {name: [1.0] for name in ("spread", "mi_loss", "mi_constant", "seconds")}
+
+    def measured(dataset, training, finish):
+        seen.add((dataset, training))
+        classes = len(images_of(dataset, training.ratio)["counts"])
+        curve = [np.full(15, 0.1)] * 3
+        got = {"by class": [0.5] * classes, "ECE": dict.fromkeys((10, 15, 20), 0.1), "reliability": curve}
+        return got | {"history": history, "step": 1.0, "made on": "test"}
+
+    def features(dataset, training, count):
+        seen.add((dataset, training))
+        return np.random.default_rng(0).normal(size=(count, 2))
+
+    def observed(dataset, classifiers, alone, **how):
+        seen.update((dataset, training) for training in (*classifiers, alone))
+        row = {"overlap": 0.5, "label": 0, "original": "", "found": ""}
+        return [row | {"feature": f, "image": k} for f in FEATURES for k in range(how["images"])]
+
+    def epoch_seconds(dataset, trainings, times_over):
+        return [{n: 1.0 for n in grids(laptop)["extra-5.C"]["n"]} for _ in trainings]
+
+    monkeypatch.setattr(pool, "measured", measured)
+    for stub in (features, observed, epoch_seconds):
+        monkeypatch.setattr(experiments, stub.__name__, stub)
+    monkeypatch.setattr(experiments, "t_sne", lambda made: made)
+    laptop = PROFILES["laptop"]
+    for identity, grid in grids(laptop).items():
+        name = identity.replace("-", "_").replace(".", "_").lower()
+        frame = getattr(experiments, name, experiments.side_by_side)(laptop)
+        if hasattr(experiments, name):
+            keys = records.keys_of(grid)
+            records.check_cells(identity, keys, frame, records.cells(identity, keys, grid))
+    assert len(seen) <= CAP
+    page = (sources.PACKAGE.parent / "notebooks" / "ch5_heterotopic.py").read_text(encoding="utf-8")
+    assert f"trains {len(seen)} networks at `laptop`" in page
+    first = sum(training.attached is not None and training.attached.before for _, training in seen)
+    assert first == 10 and "ten of them have a training of self-supervision before it" in page
+
+
+def test_other_ratios_are_rows_of_their_own_beside_the_table_as_it_is():
+    table = experiments.tab_5_5(resolve("smoke", methods=(BASE, OURS)))
+    settings = resolve("smoke", methods=(BASE, OURS), ratios=[10.0, 70.0])
+    grid, frame = grids(settings)["tab-5.5"], experiments.tab_5_5(settings)
+    keys = records.keys_of(grid)
+    records.check_cells("tab-5.5", keys, frame, records.cells("tab-5.5", keys, grid))
+    assert "ratio" not in table and list(frame["ratio"].unique()) == [70, 10]
+    own, other = (frame[frame["ratio"] == ratio] for ratio in (70, 10))
+    assert own.drop(columns="ratio").reset_index(drop=True).equals(table)
+    assert set(other["shot"]) == {
+        "Many",
+        "Medium",
+        "All",
+    }  # the rarest of 10 classes has 14 images, 12 are Few
+    assert not np.allclose(other.query("shot == 'All'")["accuracy"], own.query("shot == 'All'")["accuracy"])
+    seeds = pd.concat([frame.assign(seed=frame["seed"] + k) for k in range(3)])
+    against = CLAIMS["tab-5.5"][0].decide(seeds).reason
+    assert against in ("digits_lt, ratio 70: against CE", "digits_lt, ratio 10: against CE")
+
+
+def test_side_by_side_is_where_both_chapters_have_tuned():
+    assert resolve("laptop").beside() == "glyphs_lt" and SMOKE.beside() == "digits_lt"
+    assert resolve("paper").beside() == "cifar100_lt"
+    for name in ("digits_lt", "cifar10_lt", "cifar100_lt"):
+        assert resolve("laptop", dataset=name).beside() == name
+        assert grids(resolve("laptop", dataset=name))["extra-5.A"]["dataset"] == (name,)
+
+
+def test_the_gpu_s_networks_differ_by_as_much_as_the_page_says():
+    """Those of Table 4.5 and of Table 5.5, cross-entropy on CIFAR-100-LT, seed by seed."""
+    root = sources.PACKAGE.parent
+
+    def accuracy(identity):
+        rows = pd.read_csv(root / "data" / "recorded" / "cifar100_lt-paper" / f"{identity}.csv")
+        rows = rows[(rows["method"] == BASE) & (rows["shot"] == "All")]
+        return rows.set_index("seed")["accuracy"]
+
+    off = (accuracy("tab-4.5") - accuracy("tab-5.5")).abs()
+    assert len(off.dropna()) == 5
+    page = (root / "notebooks" / "ch5_heterotopic.py").read_text(encoding="utf-8")
+    assert f"of the same seeds by {off.min():.1f} to {off.max():.1f} points" in page
 
 
 def test_the_weight_on_cifar_is_the_best_of_the_recorded_search():

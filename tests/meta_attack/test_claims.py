@@ -110,17 +110,18 @@ def sweep(queries, l2):
 
 
 def test_sweep():
-    trade = sweep(lambda q, b: 1 / b, lambda q, b: b)
+    trade = sweep(lambda q, b: q**-0.4 / b, lambda q, b: q**0.2 * b**0.5)  # one frontier for every q
     assert verdicts("fig-2.3", trade) == ["holds", "holds"]
     reverse = sweep(lambda q, b: b, lambda q, b: 1 / b)
     assert verdicts("fig-2.3", reverse)[0] == "does not hold"
-    dominated = sweep(lambda q, b: 0.5 if q == 2 else 1, lambda q, b: 0.5 if q == 2 else 1)
-    assert verdicts("fig-2.3", dominated)[1] == "does not hold"
-    # Better in one and worse in the other is no domination.
-    assert (
-        verdicts("fig-2.3", sweep(lambda q, b: 0.3 if q == 2 else 1, lambda q, b: 2 if q == 2 else 1))[1]
-        == "holds"
-    )
+    # Half the queries at q = 2: no nearer frontier if it ends 1.2 times as far, where this one too needs less, but not half.
+    for farther, verdict in ((1.0, "does not hold"), (1.2, "does not hold"), (1.41, "holds")):
+        other = sweep(
+            lambda q, b: (0.5 if q == 2 else 1) / b, lambda q, b, s=farther: (s if q == 2 else 1) * b**0.5
+        )
+        assert verdicts("fig-2.3", other)[1] == verdict
+    apart = sweep(lambda q, b: 1 / b, lambda q, b: (1 if q == 1 else 9) * b**0.5)
+    assert verdicts("fig-2.3", apart)[1] == "not tested at this profile"
     alone = trade[(trade.q == 1) & (trade.beta == 1)]
     assert verdicts("fig-2.3", alone) == ["not tested at this profile"] * 2
 

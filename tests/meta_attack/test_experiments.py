@@ -101,6 +101,22 @@ def test_of_a_large_set_the_search_sees_what_follows_the_reported_images(monkeyp
     assert searched == sorted(searched) and min(searched) > max(reported)
 
 
+def test_a_search_on_reported_images_is_refused():
+    with pytest.raises(SettingsError, match=r"images = 250 and search_images = 40 have .* in common"):
+        experiments.extra_2_b(resolve("smoke", images=250, search_images=40))
+    with pytest.raises(SettingsError, match="images = 1001 is out of range"):
+        resolve("paper", images=1001)
+
+
+def test_under_a_budget_no_attack_has_a_last_step_of_its_own():
+    for profile in ("laptop", "paper"):
+        for dataset in ("digits", "cifar10", "tiny_imagenet18"):
+            settings = resolve(profile, dataset=dataset, budget=777)
+            for method in settings.methods_for(dataset, "untargeted"):
+                case = experiments.case_of(settings, dataset, method, "untargeted")
+                assert "max_steps" not in dict(case.options) and ATTACKS[method].max_steps is None
+
+
 def test_the_meta_attacker_is_chosen_on_no_reported_image_and_its_sources_do_not_begin_as_the_victim():
     import torch
 

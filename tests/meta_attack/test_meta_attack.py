@@ -347,5 +347,16 @@ def test_the_released_settings_for_mnist_are_the_defaults(make):
     found = {f.name: getattr(setting, f.name) for f in dataclasses.fields(setting) if f.name != "attacker"}
     assert found == {
         "beta": 0.01, "q": 128, "m": 5, "h": 1e-4, "sides": 1, "fine_tune_steps": 20, "fine_tune_lr": 0.01,
-        "fine_tune_until": None, "max_steps": 300, "variable": "pixels", "together": 16, "watch": None,
+        "fine_tune_until": None, "max_steps": None, "variable": "pixels", "together": 16, "watch": None,
     }  # fmt: skip
+
+
+def test_the_last_step_is_the_released_one_without_a_budget_and_the_last_affordable_with_one(make):
+    stubborn = make.attacker()
+    images, goal = torch.full((1, 1, 20, 20), 0.5), Goal(torch.zeros(1, dtype=torch.int64))
+    sure = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(400, 2))
+    torch.nn.init.zeros_(sure[1].weight)
+    sure[1].bias.data = torch.tensor([9.0, 0.0])
+    attack = MetaAttack(stubborn, q=10, m=400)
+    free, bounded = (attack(Victim(sure, budget=budget), images, goal) for budget in (None, 350))
+    assert free.steps.item() == 300 and bounded.queries.item() == bounded.steps.item() + 1 == 350

@@ -172,6 +172,23 @@ def test_clips_that_require_a_gradient_are_attacked_like_others(case, room):
 
 
 @pytest.mark.parametrize(
+    ("image_model", "made"),
+    [
+        (lambda frames: frames.flatten(1).sum(1), r"\(16,\) of 16 frames"),
+        (lambda frames: frames, r"\(16, 3, 8, 8\) of 16 frames"),
+        (lambda frames: frames.flatten(1)[:1], r"\(1, 192\) of 16 frames"),
+    ],
+)
+def test_an_image_model_without_features_is_refused(room, image_model, made):
+    with pytest.raises(ValueError, match=f"image_model makes {made}, expected"):
+        VBAD(image_model, split=4)(Victim(room.model, budget=60), room.images[:4], Goal(room.labels[:4]))
+    with pytest.raises(ValueError, match=r"image_model makes .* features"):
+        goal = Goal(room.labels[:4], (room.labels[:4] + 1) % 4)
+        attack = VBAD(image_model, dict(enumerate(room.images[:4])), split=4, loss="cross_entropy")
+        attack(Victim(room.model, budget=60), room.images[:4], goal)
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: ENES(samples=2.5), "samples = 2.5, expected at least 1, a whole number"),

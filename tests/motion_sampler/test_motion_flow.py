@@ -81,6 +81,22 @@ def test_what_is_no_clip_or_reach_is_refused(clips, reach, said):
     assert flow_stack(np.zeros((0, 3, 4, 16, 16))).shape == (0, 6, 16, 16)
 
 
+@pytest.mark.parametrize(
+    ("frames", "said"),
+    [
+        (np.zeros((0, 32, 32, 3), np.uint8), r"uint8 of shape \(0, 32, 32, 3\), expected uint8"),
+        (np.zeros((2, 32, 32, 3)), r"float64 of shape \(2, 32, 32, 3\), expected uint8"),
+        (
+            np.zeros((32, 32, 3), np.uint8),
+            r"shape \(32, 32, 3\), expected uint8 \(frames, height, width, 3\)",
+        ),
+    ],
+)
+def test_what_is_no_interval_is_refused(frames, said):
+    with pytest.raises(ValueError, match=said):
+        flow_map(frames)
+
+
 def test_an_unknown_method_is_refused():
     with pytest.raises(ValueError, match="dis, tvl1"):
         flow_map(np.zeros((2, 32, 32, 3), np.uint8), "farneback")

@@ -332,6 +332,28 @@ def test_a_top_that_16_bits_do_not_hold_is_refused(call, top):
         call(1, 4, 4, top=top)
 
 
+def test_one_map_is_no_stack_of_maps():
+    with pytest.raises(
+        ValueError, match=r"maps have shape \(64, 48, 2\), expected \(n_maps, height, width, 2\)"
+    ):
+        sampled(np.zeros((64, 48, 2), np.int16), 32, 32)
+
+
+@pytest.mark.parametrize("group", [0, -3, 2.5])
+def test_a_group_of_no_frames_is_refused(group):
+    with pytest.raises(ValueError, match=f"group = {group}, expected a whole number from 1"):
+        motion_vectors(np.zeros((12, 32, 32, 3), np.uint8), group=group)
+
+
+def test_an_intra_frame_cannot_be_followed():
+    vectors = motion_vectors(np.zeros((14, 32, 32, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"vectors\[0\] is None, an intra frame's"):
+        accumulate(vectors, 32, 32)
+    with pytest.raises(ValueError, match=r"vectors\[11\] is None, an intra frame's"):
+        accumulate(vectors[1:], 32, 32)
+    assert not accumulate(vectors[1:12], 32, 32).any()
+
+
 def test_sources_and_codecs_are_named_in_the_refusal():
     clip = np.zeros((12, 32, 32, 3), np.uint8)
     with pytest.raises(ValueError, match=", ".join(SOURCES)):

@@ -41,11 +41,24 @@ def verdicts(artefact, frame):
 def test_the_main_table():
     lost = np.arange(N) % 10 < 3
     frame = pool({OURS: 1.0, "ME-Sampler(OF)": 1.0, **RIVALS}, success=dict.fromkeys(RIVALS, lost))
-    assert verdicts("tab-3.2", frame) == ["holds"] * 6
+    assert verdicts("tab-3.2", frame) == ["holds"] * 7
     swapped = pool({OURS: 5.0, "ME-Sampler(OF)": 1.0, **RIVALS}, success={OURS: lost})
-    assert verdicts("tab-3.2", swapped) == ["does not hold"] * 6
+    assert verdicts("tab-3.2", swapped) == ["does not hold"] * 7
     equal = pool(dict.fromkeys((OURS, "ME-Sampler(OF)", *RIVALS), 1.0))
-    assert verdicts("tab-3.2", equal) == ["undecided"] * 5 + ["holds"]
+    # To lose no clip is to lose less than the margin; it is not to win one.
+    assert verdicts("tab-3.2", equal) == ["undecided", "holds", *["undecided"] * 3, "holds", "undecided"]
+
+
+def test_success_may_fall_short_by_the_margin():
+    no_worse, more = CLAIMS["tab-3.2"][1], CLAIMS["tab-3.2"][6]
+    theirs = np.arange(N) % 10 < 8
+    for missed, verdict in ((0, "holds"), (2, "undecided"), (12, "does not hold")):
+        ours = theirs & (np.cumsum(theirs) > missed)  # the first of theirs that ours does not fool
+        frame = pool({OURS: 1.0, **RIVALS}, success={OURS: ours} | dict.fromkeys(RIVALS, theirs))
+        found = no_worse.decide(frame)
+        assert found.verdict == verdict and found.unit == "success rate, above -0.05"
+        assert found.estimate == pytest.approx(0.05 - missed / N)
+        assert found.high - more.decide(frame).high == pytest.approx(0.05)
 
 
 def test_one_victim_and_one_rival_decide_the_strict_claim():

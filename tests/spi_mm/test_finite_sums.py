@@ -312,6 +312,14 @@ def test_impossible_parameters_are_refused(data):
         SparsePCA(np.ones((3, 2)), centre=True).start()
     with pytest.raises(ValueError, match="K = 0"):
         SparseFactorisation(X, K=0)
+    with pytest.raises(ValueError, match=r"whole K from 1 to n .* got K = 2\.5"):
+        SparseFactorisation(X, K=2.5)
+    with pytest.raises(ValueError, match=r"finite; got .* ridge = inf"):
+        SparseFactorisation(X, ridge=np.inf)
+    with pytest.raises(
+        ValueError, match="K = 3 loadings start at as many rows of X, of which 2 are not zero"
+    ):
+        SparseFactorisation(np.eye(4)[:2].repeat([1, 3], axis=0) * [[1], [1], [0], [0]], K=3)
     with pytest.raises(TypeError, match="h = 'l1' has no value, prox"):
         NonconvexLogistic(X, y, penalty="l1")
     with pytest.raises(TypeError, match="penalty is SparseBall"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from thesislib.spi_mm.logistic import NonconvexLogistic
-from thesislib.spi_mm.minimise import METHODS, minimise
+from thesislib.spi_mm.minimise import METHODS, create, lbfgs, minimise
 from thesislib.spi_mm.sparse_pca import SparsePCA
 
 
@@ -101,6 +101,7 @@ def test_a_budget_of_part_of_a_pass_is_spent(data):
             for m in ("MISO", "SMM", "SGD")
             for b in (0, 1.5, True)
         ),
+        *(({"method": m, "b": 10**6}, r"need b <= n = \d+; got 1000000") for m in ("MISO", "SMM", "SGD")),
         ({"method": "SMM", "n0": -1}, "n0 = -1; expected 0"),
         ({"method": "SGD", "decay": float("nan")}, "decay = nan; expected 0"),
     ],
@@ -108,3 +109,21 @@ def test_a_budget_of_part_of_a_pass_is_spent(data):
 def test_bad_arguments_are_refused(data, arguments, words):
     with pytest.raises(ValueError, match=words):
         minimise(NonconvexLogistic(*data()), **arguments)
+
+
+def test_a_start_by_hand_and_lbfgs_refuse_the_same(data):
+    problem = NonconvexLogistic(*data())
+    for step in (0, -1.0, np.inf, np.nan):
+        with pytest.raises(ValueError, match=f"step = {step} must be positive and finite"):
+            create(problem, "SPI-MM", step=step)
+    with pytest.raises(ValueError, match=r"expected .* with finite entries"):
+        lbfgs(problem, np.full(problem.d, np.nan))
+    with pytest.raises(ValueError, match=r"theta_0 has shape \(2,\), expected"):
+        lbfgs(problem, np.zeros(2))
+
+
+@pytest.mark.parametrize("method", ["SMM", "SGD"])
+@pytest.mark.parametrize(("n", "b"), [(40, 40), (64, 64), (100, 64)])
+def test_the_default_batch_is_shortened_to_a_small_sum(method, n, b):
+    X = np.random.default_rng(0).standard_normal((n, 3))
+    assert create(NonconvexLogistic(X, X[:, 0] > 0), method).b == b

@@ -212,3 +212,11 @@ def test_margin_bounds_refuse_a_penalty(data):
     X, y = data()
     with pytest.raises(ValueError, match="no non-smooth part"):
         boehning(NonconvexLogistic(X, y, penalty=L1(0.1)), np.zeros(X.shape[1]))
+
+
+@pytest.mark.parametrize("rho", [0.0, -1.0, np.inf, np.nan])
+def test_surrogates_without_a_minimiser_are_refused(data, rho):
+    problem = NonconvexLogistic(*data())
+    for build in (Proximal, PathIntegrated):
+        with pytest.raises(ValueError, match=f"curvature rho = {rho} must be positive and finite"):
+            build(problem, problem.start(), rho)

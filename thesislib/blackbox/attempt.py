@@ -6,6 +6,7 @@ Thesis, sections 2.3.1 and 3.3.1.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -20,6 +21,10 @@ from thesislib.blackbox.victim import Victim, is_whole, layout_hint
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+SMALLEST = 1e-6
+"""The least step between two probes: less is lost beside pixels in single precision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -331,14 +336,16 @@ def numbers(ids: Sequence[int] | None, count: int) -> list[int]:
     return [int(number) for number in found]
 
 
-def positive_fields(attack: object, *names: str) -> None:
-    """Refuse fields of an attack that are zero or negative, or no numbers; None passes where it is the default.
+def positive_fields(attack: object, *names: str, probing: bool = False) -> None:
+    """Refuse fields of an attack that are no positive finite numbers; None passes where it is the default.
 
     Parameters
     ----------
     attack : dataclass
     names : str
         Of the fields.
+    probing : bool
+        Whether they are steps between probes, of which one below :data:`SMALLEST` changes no pixel.
 
     Raises
     ------
@@ -347,8 +354,14 @@ def positive_fields(attack: object, *names: str) -> None:
     """
     for name in names:
         value = getattr(attack, name)
-        if not _default(attack, name) and not (isinstance(value, Real) and value > 0):
-            raise ValueError(f"{name} = {value!r}, expected more than 0")
+        if _default(attack, name):
+            continue
+        if not (isinstance(value, Real) and 0 < value < math.inf):
+            raise ValueError(f"{name} = {value!r}, expected more than 0 and finite")
+        if probing and value < SMALLEST:
+            raise ValueError(
+                f"{name} = {value!r}, expected at least {SMALLEST:g}: less is lost in single precision"
+            )
 
 
 def whole_fields(attack: object, least: int, *names: str) -> None:

@@ -153,7 +153,8 @@ def tab_4_1(settings: Settings) -> pd.DataFrame:
             tail = TAILS[dataset]
             counts = images_of(dataset, None if ratio == RATIOS[dataset] else ratio)["counts"].numpy()
             whole = np.array(joint["by class"])[counts > tail.many]
-            of = {"Model-all": whole, "Model-all, head logits": joint["restricted"]}
+            made = joint["made on"]
+            of = {"Model-all": (whole, made), "Model-all, head logits": (joint["restricted"], made)}
             others = {
                 "Model-head": "Model-head",
                 "Model-all, linear probe": "Linear probe",
@@ -161,9 +162,11 @@ def tab_4_1(settings: Settings) -> pd.DataFrame:
             }
             for name, method in others.items():
                 if name in settings.head_rows:
-                    of[name] = found(settings, dataset, method, **how)["by class"]
+                    other = found(settings, dataset, method, **how)
+                    of[name] = other["by class"], other["made on"]
             for name in settings.head_rows:
-                rows.append((dataset, ratio, name, seed, 100 * np.mean(of[name]), joint["made on"]))
+                accuracies, made = of[name]
+                rows.append((dataset, ratio, name, seed, 100 * np.mean(accuracies), made))
     return _rounded(pd.DataFrame(rows, columns=["dataset", "ratio", "method", "seed", "accuracy", "made on"]))
 
 
@@ -271,6 +274,37 @@ def extra_4_a(settings: Settings) -> pd.DataFrame:
 def extra_4_b(settings: Settings) -> pd.DataFrame:
     """Dual-phase with other readings of its second phase; as :func:`fig_4_6` with key ``switch``."""
     return _ablation(settings, "extra-4.B", "switch", SWITCHES.__getitem__)
+
+
+def extra_4_c(settings: Settings) -> pd.DataFrame:
+    """What a classifier does at the border between head and tail, first data set.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Keys ``dataset``, ``method``, ``seed``; values ``head as tail`` (head test images taken for a tail class,
+        %), ``row length`` (tail rows of the classifier over its head rows, means), ``ECE`` (percent) and ``made on``.
+    """
+    grid, rows = grids(settings)["extra-4.C"], []
+    (dataset,) = grid["dataset"]
+    head = images_of(dataset, None)["counts"].numpy() > TAILS[dataset].many
+    for method in grid["method"]:
+        for seed in grid["seed"]:
+            result = found(settings, dataset, method, seed)
+            norms = np.array(result["norms"])
+            rows.append(
+                (
+                    dataset,
+                    method,
+                    seed,
+                    100 * result["head as tail"],
+                    norms[~head].mean() / norms[head].mean(),
+                    100 * result["ECE"],
+                    result["made on"],
+                )
+            )
+    columns = ["dataset", "method", "seed", "head as tail", "row length", "ECE", "made on"]
+    return _rounded(pd.DataFrame(rows, columns=columns))
 
 
 def _angles(settings: Settings) -> Iterable[tuple[int, dict, str]]:

@@ -28,7 +28,9 @@ def bank_points(training: Training, how: PhaseTwo) -> pd.DataFrame:
     """
     data, model, head = images_of(training.dataset, training.ratio), network(training), head_of(training)
     train = data["train"], data["train_labels"]
-    bank = select_bank(model, train, head, how.bank, how.rule, seed=training.seed)
+    bank = select_bank(
+        model, train, head, how.bank, how.rule, seed=training.seed, precision=training.precision
+    )
     pair = sorted(int(k) for k in head[:2])
     members = [(train[1] == k).nonzero()[:, 0] for k in pair]
     features = [F.normalize(predict(model[:-1], train[0][m]).float().cpu(), dim=1) for m in members]

@@ -1,6 +1,6 @@
 """What the thesis says of chapter 5's figures and tables, as tests of their frames (thesis, section 5.4).
 
-Comparisons are paired over seeds (same initial weights, same order of images), of figure 5.1 over images.
+Comparisons are paired over seeds (same initial weights, same order of images), of figure 5.1 over seeds and images.
 
 ``value`` names the column compared, ``unit`` its unit, ``shot`` the group of classes, ``ours`` the method claimed for.
 """
@@ -37,8 +37,11 @@ def _paired(rows: pd.DataFrame, value: str, first: str, second: str, label: str,
 
 
 def _each(frame: pd.DataFrame, one: Callable[[pd.DataFrame, str], list[Comparison]]) -> Comparison:
-    """The weakest comparison over data sets."""
-    found = [c for name, rows in frame.groupby("dataset", sort=False) for c in one(rows, name)]
+    """The weakest comparison over data sets, and over their imbalance ratios where the frame has several."""
+    keys = [key for key in ("dataset", "ratio") if key in frame]
+    found = []
+    for (dataset, *ratio), rows in frame.groupby(keys, sort=False):
+        found += one(rows, ", ".join([dataset, *(f"ratio {r:g}" for r in ratio)]))
     return weakest(found)
 
 
@@ -145,10 +148,11 @@ def apart(value: str, unit: str) -> Test:
 
 
 def overlaps_less(feature: str) -> Test:
-    """That a feature and the one it is compared with share less than two classifiers do, over images."""
+    """That a feature and the one it is compared with share less than two classifiers do, over seeds and images."""
 
     def test(frame: pd.DataFrame) -> Comparison:
-        reference, theirs = pairs(frame, "overlap", FEATURES[0], feature, of="feature", on=["image"])
+        sides = pairs(frame, "overlap", FEATURES[0], feature, of="feature", on=["seed", "image"])
+        reference, theirs = (side.reshape(frame["seed"].nunique(), -1) for side in sides)
         return paired_bootstrap(reference, theirs, unit="cosine of maps of sensitivity", label=feature)
 
     return test

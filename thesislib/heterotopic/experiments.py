@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pandas as pd
+from tqdm.auto import tqdm
 
 from thesislib.heterotopic.filters import LAST_STAGES
 from thesislib.heterotopic.live import filter_rows, framework_rows
@@ -40,30 +41,33 @@ from thesislib.longtail.images import images_of
 
 
 def fig_5_1(settings: Settings) -> pd.DataFrame:
-    """Images from features, and how far two features depend on the same pixels; last data set, first seed.
+    """Images from features, and how far two features depend on the same pixels; last data set.
+
+    The other classifier of each seed is the next seed's, so that each is compared with two.
 
     Returns
     -------
     pandas.DataFrame
-        Keys ``dataset``, ``feature``, ``image`` (of the test set, classes in turn); values ``overlap`` (0 to 1, see
-        :func:`thesislib.heterotopic.observation.observed`), ``label``, ``original`` and ``found`` (pixels as text, of
-        the first ``inverted`` images, else "not inverted").
+        Keys ``dataset``, ``feature``, ``seed``, ``image`` (of the test set, classes in turn); values ``overlap`` (0 to
+        1, see :func:`thesislib.heterotopic.observation.observed`), ``label``, ``original`` and ``found`` (pixels as
+        text, of the first seed's first ``inverted`` images, else "not inverted").
     """
-    dataset = settings.dataset[-1]
+    dataset, frames = settings.dataset[-1], []
     # Of a run of one seed the yardstick still needs a second classifier.
-    seeds = replace(settings, repeats=max(2, settings.repeats)).seeds()
-    classifiers = tuple(case(settings, dataset, BASE, seed)[0] for seed in seeds[:2])
-    alone = case(settings, dataset, BEFORE, seeds[0])[0]
-    rows = observed(
-        dataset,
-        classifiers,
-        alone,
-        images=settings.compared,
-        inverted=settings.inverted,
-        steps=settings.steps,
-    )
-    frame = pd.DataFrame(rows).assign(dataset=dataset)
-    return _rounded(frame[["dataset", "feature", "image", "overlap", "label", "original", "found"]])
+    others = replace(settings, repeats=max(2, settings.repeats)).seeds()
+    for k, seed in enumerate(settings.seeds()):
+        pair = seed, others[(k + 1) % len(others)]
+        rows = observed(
+            dataset,
+            tuple(case(settings, dataset, BASE, one)[0] for one in pair),
+            case(settings, dataset, BEFORE, seed)[0],
+            images=settings.compared,
+            inverted=0 if k else settings.inverted,
+            steps=settings.steps,
+        )
+        frames.append(pd.DataFrame(rows).assign(dataset=dataset, seed=seed))
+    columns = ["dataset", "feature", "seed", "image", "overlap", "label", "original", "found"]
+    return _rounded(pd.concat(frames, ignore_index=True)[columns])
 
 
 def fig_5_2(settings: Settings) -> pd.DataFrame:
@@ -145,13 +149,13 @@ def fig_5_6(settings: Settings) -> pd.DataFrame:
     dataset, frames = settings.dataset[0], []
     labels = images_of(dataset, None)["test_labels"]
     order, shown = in_turn(labels, len(labels)), slice(settings.tsne_images)
-    for method in (BASE, OURS):
-        for seed in settings.seeds():
-            made = features(dataset, case(settings, dataset, method, seed)[0], len(order)).astype(float)
-            x, y = t_sne(made[shown]).T.round(1)  # a tenth of a unit is less than a point's width
-            apart = {name: values.mean() for name, values in separation(made, labels[order].numpy()).items()}
-            facts = {"image": range(len(x)), "x": x, "y": y, "label": labels[order][shown]}
-            frames.append(pd.DataFrame(facts).assign(dataset=dataset, method=method, seed=seed, **apart))
+    pairs = list(itertools.product((BASE, OURS), settings.seeds()))
+    for method, seed in tqdm(pairs, desc="t-SNE", leave=False):
+        made = features(dataset, case(settings, dataset, method, seed)[0], len(order)).astype(float)
+        x, y = t_sne(made[shown]).T.round(1)  # a tenth of a unit is less than a point's width
+        apart = {name: values.mean() for name, values in separation(made, labels[order].numpy()).items()}
+        facts = {"image": range(len(x)), "x": x, "y": y, "label": labels[order][shown]}
+        frames.append(pd.DataFrame(facts).assign(dataset=dataset, method=method, seed=seed, **apart))
     keys = ["dataset", "method", "seed", "image"]
     return _rounded(pd.concat(frames)[[*keys, "x", "y", "label", "silhouette", "knn"]], digits=4)
 
@@ -203,28 +207,35 @@ def tab_5_3(settings: Settings) -> pd.DataFrame:
 
 
 def tab_5_4(settings: Settings) -> pd.DataFrame:
-    """The comparison in place of Places-LT, last data set; as :func:`tab_5_5`."""
-    return _comparison(settings, "tab-5.4")
-
-
-def tab_5_5(settings: Settings) -> pd.DataFrame:
-    """The comparison.
+    """The comparison in place of Places-LT, last data set.
 
     Returns
     -------
     pandas.DataFrame
         Keys ``dataset``, ``method``, ``seed``, ``shot``; values ``accuracy``, ``made on``.
     """
+    return _comparison(settings, "tab-5.4")
+
+
+def tab_5_5(settings: Settings) -> pd.DataFrame:
+    """The comparison, at each data set's own imbalance ratio and at the others of the settings.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Keys ``dataset``, ``ratio`` (where the settings name any), ``method``, ``seed``, ``shot``; values ``accuracy``,
+        ``made on``.
+    """
     return _comparison(settings, "tab-5.5")
 
 
 def tab_5_6(settings: Settings) -> pd.DataFrame:
-    """The comparison in place of ImageNet-LT with ResNet-50, last data set; as :func:`tab_5_5`."""
+    """The comparison in place of ImageNet-LT with ResNet-50, last data set; as :func:`tab_5_4`."""
     return _comparison(settings, "tab-5.6")
 
 
 def tab_5_7(settings: Settings) -> pd.DataFrame:
-    """The comparison in place of ImageNet-LT with ResNet-10, last data set; as :func:`tab_5_5`."""
+    """The comparison in place of ImageNet-LT with ResNet-10, last data set; as :func:`tab_5_4`."""
     return _comparison(settings, "tab-5.7")
 
 
@@ -265,11 +276,11 @@ def tab_5_9(settings: Settings) -> pd.DataFrame:
 
 
 def side_by_side(settings: Settings) -> pd.DataFrame:
-    """This chapter's rows of Extra 5.A, first data set; as :func:`tab_5_5`.
+    """This chapter's rows of Extra 5.A; as :func:`tab_5_4`.
 
     Those of the dual-phase method are another room's: whoever may import both puts them together.
     """
-    dataset, rows = settings.dataset[0], []
+    dataset, rows = settings.beside(), []
     for method in (m for m in SIDE_BY_SIDE if m != "Dual-phase"):
         for seed in settings.seeds():
             keys = {"dataset": dataset, "method": method, "seed": seed}
@@ -336,40 +347,42 @@ def _layers(identity: str) -> pd.DataFrame:
 
 
 def _comparison(settings: Settings, identity: str) -> pd.DataFrame:
-    return _shots(settings, identity, "method", lambda d, m, s: found(settings, d, m, s))
+    return _shots(settings, identity, "method", lambda d, m, s, **how: found(settings, d, m, s, **how))
 
 
 def _shots(settings: Settings, identity: str, name: str, one: Callable[..., dict]) -> pd.DataFrame:
-    """One row a data set, value of `name`, seed and group of classes."""
+    """One row a data set, value of `name`, seed and group of classes; a group without a class has none."""
     return _by_shot(_wide(settings, identity, name, one), name)
 
 
 def _by_shot(wide: pd.DataFrame, name: str) -> pd.DataFrame:
-    keys = ["dataset", name, "seed", "made on"]
-    frame = wide.melt(keys, list(SHOTS), var_name="shot", value_name="accuracy")
-    return frame[["dataset", name, "seed", "shot", "accuracy", "made on"]]
+    keys = [key for key in ("dataset", "ratio", name, "seed") if key in wide]
+    frame = wide.melt([*keys, "made on"], list(SHOTS), var_name="shot", value_name="accuracy")
+    return frame[[*keys, "shot", "accuracy", "made on"]].dropna(ignore_index=True)
 
 
 def _wide(
     settings: Settings, identity: str, name: str, one: Callable[..., dict], also: tuple[str, ...] = ()
 ) -> pd.DataFrame:
-    """One row a data set, value of `name` and seed; `also` takes more than the scores from what `one` found."""
+    """One row a data set, value of `name` and seed, and ratio where the grid has one; `also` takes more than the scores
+    from what `one` found."""
     grid, rows = grids(settings)[identity], []
     for block in grid if isinstance(grid, list) else [grid]:
-        for dataset, value, seed in itertools.product(block["dataset"], block[name], block["seed"]):
-            got = one(dataset, value, seed)
-            keys = {"dataset": dataset, name: value, "seed": seed}
-            rows.append(keys | {key: got[key] for key in also} | _scores(dataset, got))
+        at = [{"ratio": ratio} for ratio in block["ratio"]] if "ratio" in block else [{}]
+        for dataset, how, value, seed in itertools.product(block["dataset"], at, block[name], block["seed"]):
+            got = one(dataset, value, seed, **how)
+            keys = {"dataset": dataset, **how, name: value, "seed": seed}
+            rows.append(keys | {key: got[key] for key in also} | _scores(dataset, got, **how))
     return _rounded(pd.DataFrame(rows))
 
 
-def _scores(dataset: str, got: dict) -> dict:
-    return by_shot(dataset, got["by class"]) | {"made on": got["made on"]}
+def _scores(dataset: str, got: dict, ratio: float | None = None) -> dict:
+    return by_shot(dataset, got["by class"], ratio) | {"made on": got["made on"]}
 
 
 def _rounded(frame: pd.DataFrame, digits: int = 6) -> pd.DataFrame:
     """Measurements to a few significant digits: what a file keeps."""
     for name in frame.columns:
-        if frame[name].dtype.kind == "f" and name != "lambda":
+        if frame[name].dtype.kind == "f" and name not in ("ratio", "lambda"):
             frame[name] = [float(f"{value:.{digits}g}") for value in frame[name]]
     return frame

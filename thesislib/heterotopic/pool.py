@@ -35,7 +35,7 @@ FINISHED = ("cRT", OURS_CRT)
 
 
 def case(
-    settings: Settings, dataset: str, method: str, seed: int, **changes: Any
+    settings: Settings, dataset: str, method: str, seed: int, *, ratio: float | None = None, **changes: Any
 ) -> tuple[Training, Recipe | None]:
     """What a method is on a data set: its training, and the recipe of cRT if the classifier is fine-tuned.
 
@@ -46,13 +46,15 @@ def case(
     method : str
         One of ``METHODS`` or ``VARIANTS`` of the settings.
     seed : int
+    ratio : float, optional
+        Imbalance ratio; None: the data set's own. Recipe and weights are the data set's at any.
     **changes
         Fields of :class:`SelfSupervision` to change; options and weight follow the method of ``ssl``. What a
         variant does without stays away.
     """
     column = settings.column(dataset)
     training = Training(
-        ratio=None,
+        ratio=None if ratio == TAILS[dataset].ratio else ratio,  # or the same training would have two names
         depth=column.depth,
         widths=column.widths,
         recipe=column.recipe,
@@ -89,14 +91,22 @@ def case(
 
 
 def found(settings: Settings, dataset: str, method: str, seed: int, **changes: Any) -> dict:
-    """Measurements of a method, see :func:`thesislib.heterotopic.runs.measured`."""
+    """Measurements of a method, see :func:`thesislib.heterotopic.runs.measured`; arguments as for :func:`case`."""
     training, finish = case(settings, dataset, method, seed, **changes)
     return measured(dataset, training, finish)
 
 
-def by_shot(dataset: str, by_class: list[float]) -> dict[str, float]:
-    """Accuracy in percent of Many, Medium and Few classes and of all."""
-    tail, counts = TAILS[dataset], images_of(dataset, None)["counts"].tolist()
+def by_shot(dataset: str, by_class: list[float], ratio: float | None = None) -> dict[str, float]:
+    """Accuracy in percent of Many, Medium and Few classes and of all; NaN of a group without a class.
+
+    Parameters
+    ----------
+    dataset : str
+    by_class : list of float
+    ratio : float, optional
+        Imbalance ratio; None: the data set's own.
+    """
+    tail, counts = TAILS[dataset], images_of(dataset, ratio)["counts"].tolist()
     groups = shot_groups(counts, *THRESHOLDS.get(dataset, (tail.many, tail.few)))
     accuracies = np.array(by_class)
     rows = {name: 100 * balanced_accuracy(accuracies, groups[name]) for name in SHOTS}

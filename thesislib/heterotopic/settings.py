@@ -10,7 +10,7 @@ from typing import Any
 
 from thesislib import settings
 from thesislib.datasets.longtail import TAILS, longtail_counts
-from thesislib.heterotopic.columns import STAND_INS, THESIS, Column, cifar
+from thesislib.heterotopic.columns import STAND_INS, THESIS, THRESHOLDS, Column, cifar
 from thesislib.settings import ChapterSettings, setting
 
 OURS_TO_CHOOSE = "choice of this book"
@@ -24,6 +24,8 @@ METHODS = (BASE, "Balanced softmax", "cRT", BEFORE, OURS, OURS_CRT)
 """Rows of the comparisons; (i) is what the literature calls SSP, ours† has a classifier fine-tuned by cRT."""
 SIDE_BY_SIDE = (BASE, "cRT", "Dual-phase", OURS, OURS_CRT)
 """Rows of Extra 5.A."""
+TUNED = ("glyphs_lt", "cifar100_lt")
+"""Data sets on which both lambda and chapter 4's second stages were searched, cRT's rate among them."""
 SHOTS = ("Many", "Medium", "Few", "All")
 SSL = ("MoCo v2", "rotation", "SimSiam", "Barlow Twins")
 FILTERS = ("residual block", "private stage", "plain convolutions")
@@ -65,7 +67,13 @@ class Settings(ChapterSettings):
     eta: float | None = setting(None, low=0, symbol=r"\eta", source=RECON + "; None: the data set's")
     epochs: int = setting(40, low=1, unit="epochs", source="on CIFAR; published: 200")
     sweep_lam: tuple[float, ...] = setting(
-        (0.1, 0.3, 1.0, 3.0), low=0, symbol=r"\lambda", source="figure 5.4; " + OURS_TO_CHOOSE
+        (0.03, 0.1, 0.3, 1.0), low=0, symbol=r"\lambda", source="figure 5.4; " + OURS_TO_CHOOSE
+    )
+    ratios: tuple[float, ...] = setting(
+        (),
+        low=1,
+        unit="images of the first class for one of the last",
+        source="table 5.5: several; none: the data set's own alone",
     )
     bounds: tuple[str, ...] = setting(BOUNDS, choices=BOUNDS, source="table 5.8; " + OURS_TO_CHOOSE)
     ssl_methods: tuple[str, ...] = setting(SSL, choices=SSL, source="table 5.9; " + OURS_TO_CHOOSE)
@@ -94,6 +102,15 @@ class Settings(ChapterSettings):
         known = dict(self.column(dataset).lam)
         return known.get(method, known[ssl])
 
+    def ratios_of(self, dataset: str) -> tuple[float, ...]:
+        """The imbalance ratios of table 5.5, the data set's own first."""
+        own = float(TAILS[dataset].ratio)
+        return (own, *(r for r in self.ratios if r != own))
+
+    def beside(self) -> str:
+        """The data set of Extra 5.A: one on which both methods are tuned, or the first if the run has none."""
+        return next((d for d in TUNED if d in self.dataset), self.dataset[0])
+
     def search_seeds(self) -> tuple[int, ...]:
         """Seeds of the search: those of another root."""
         return replace(self, seed=self.seed + 1_000_003, repeats=self.searched).seeds()
@@ -104,7 +121,7 @@ PROFILES: dict[str, Settings] = {
         profile="smoke",
         dataset=("digits_lt",),
         repeats=2,
-        sweep_lam=(1.0,),
+        sweep_lam=(0.03,),
         bounds=("variational Gaussian",),
         ssl_methods=("MoCo v2", "rotation"),
         searched=1,
@@ -147,8 +164,17 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
     def table(datasets: tuple[str, ...]) -> dict[str, tuple]:
         return {"dataset": datasets, "method": settings.methods, "seed": seeds, "shot": SHOTS}
 
+    def at(dataset: str, ratio: float) -> dict[str, tuple]:
+        block = {"dataset": (dataset,), "ratio": (ratio,)} | table((dataset,))
+        return block | {"shot": shots_of(dataset, ratio)}
+
     return {
-        "fig-5.1": {"dataset": last, "feature": FEATURES, "image": tuple(range(settings.compared))},
+        "fig-5.1": {
+            "dataset": last,
+            "feature": FEATURES,
+            "seed": seeds,
+            "image": tuple(range(settings.compared)),
+        },
         "fig-5.2": {"dataset": names, "part": PARTS},
         "fig-5.3": {"dataset": names, "method": settings.variants, "seed": seeds},
         "fig-5.4": {"dataset": first, "lambda": (0.0, *settings.sweep_lam), "seed": seeds, "shot": SHOTS},
@@ -169,7 +195,10 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
             for identity, backbones in LAYERS.items()
         },
         "tab-5.4": table(last),
-        "tab-5.5": table(names),
+        # A ratio is a key only where several are asked for: a table at each set's own has no such column.
+        "tab-5.5": [at(d, r) for d in names for r in settings.ratios_of(d)]
+        if settings.ratios
+        else table(names),
         "tab-5.6": table(last),
         "tab-5.7": table(last),
         "tab-5.8": [
@@ -177,7 +206,7 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
             for d, bounds in zip(names, (settings.bounds, *[(settings.bound,)] * len(names)), strict=False)
         ],
         "tab-5.9": {"dataset": first, "method": (BASE, BEFORE, *settings.ssl_methods), "seed": seeds},
-        "extra-5.A": {"dataset": first, "method": SIDE_BY_SIDE, "seed": seeds, "shot": SHOTS},
+        "extra-5.A": {"dataset": (settings.beside(),), "method": SIDE_BY_SIDE, "seed": seeds, "shot": SHOTS},
         "extra-5.B": {
             "dataset": first,
             "method": (*(v for v in (SHARED, GENERIC) if v in settings.variants), *settings.ssl_methods),
@@ -194,9 +223,28 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
 
 def images_in(dataset: str) -> int:
     """Training images of a data set."""
+    return sum(_counts(dataset, TAILS[dataset].ratio))
+
+
+def shots_of(dataset: str, ratio: float) -> tuple[str, ...]:
+    """The groups that have a class: at ratio 10 the rarest class of CIFAR-LT is not Few.
+
+    Parameters
+    ----------
+    dataset : str
+    ratio : float
+        Images of the first class for one of the last.
+    """
+    counts, tail = _counts(dataset, ratio), TAILS[dataset]
+    many, few = THRESHOLDS.get(dataset, (tail.many, tail.few))
+    there = (max(counts) > many, any(few <= n <= many for n in counts), min(counts) < few, True)
+    return tuple(shot for shot, some in zip(SHOTS, there, strict=True) if some)
+
+
+def _counts(dataset: str, ratio: float) -> tuple[int, ...]:
     tail = TAILS[dataset]
     classes = tail.drawing.classes if tail.drawing else CLASSES[dataset]
-    return sum(longtail_counts(classes, tail.largest, tail.ratio))
+    return longtail_counts(classes, tail.largest, ratio)
 
 
 TIMES_OVER = (1, 2, 4)

@@ -213,7 +213,8 @@ class AutoZOOM:
     def __post_init__(self) -> None:
         whole_fields(self, 1, "side", "switch", "vectors")
         whole_fields(self, 0, "refine", "max_steps")
-        positive_fields(self, "lr", "c", "smoothing")
+        positive_fields(self, "lr", "c")
+        positive_fields(self, "smoothing", probing=True)
         share_fields(self, "beta1", "beta2")
         if not isinstance(self.decoder, AutoEncoder | None):
             raise ValueError(f"decoder = {self.decoder!r}, expected an AutoEncoder, or None for bilinear")

@@ -50,7 +50,8 @@ class Bandits:
     max_steps: int | None = None
 
     def __post_init__(self) -> None:
-        positive_fields(self, "eps", "image_lr", "prior_lr", "exploration", "fd_eta")
+        positive_fields(self, "eps", "image_lr", "prior_lr", "exploration")
+        positive_fields(self, "fd_eta", probing=True)
         whole_fields(self, 1, "tile")
         whole_fields(self, 0, "max_steps")
 

@@ -1,7 +1,7 @@
 """What the thesis says of chapter 2's figures and tables, as tests of their frames (thesis, section 2.4).
 
-Every comparison is paired over images. An image that a method did not fool is charged what it spent on it, which
-understates its cost where the cap bit; that favours whoever fails more often.
+Every comparison is paired over images. An image that a method did not fool is charged what it spent on it: its budget,
+which understates its cost; that favours whoever fails more often.
 
 Functions take a method's ``rows``, or those of a ``first`` and a ``second`` or ``rival`` method; ``label`` names
 the comparison.
@@ -10,6 +10,7 @@ the comparison.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -166,24 +167,36 @@ def _beta_trades(frame: pd.DataFrame) -> Comparison:
     )
 
 
-def _not_dominated(frame: pd.DataFrame) -> Comparison:
-    """No other pair of the sweep is better than the one in use by a tenth in queries and in L2 at once."""
-    cells = _cells(frame)
-    chosen, margin = cells[(1.0, 1.0)], np.log10(1.1)
-    found = []
-    for (q, beta), other in cells.items():
-        fooled = (chosen["success"].to_numpy() > 0) & (other["success"].to_numpy() > 0)
-        if (q, beta) == (1.0, 1.0) or not fooled.any():
+def _no_other_q_is_cheaper(frame: pd.DataFrame) -> Comparison:
+    """At the mean L2 of the pair in use no other q needs a tenth fewer queries.
+
+    Along beta a q trades queries for distortion, so its queries at that L2 lie on the line between the two betas that
+    end on either side of it, in logarithms; a q whose betas all end farther, or all nearer, is left out.
+    """
+    cells, chosen, found = _cells(frame), (1.0, 1.0), []
+    for q in sorted({q for q, _ in cells} - {1.0}):
+        mine = {key: rows for key, rows in cells.items() if key[0] == q or key == chosen}
+        fooled = np.logical_and.reduce([rows["success"].to_numpy() > 0 for rows in mine.values()])
+        if not fooled.any():
             continue
-        gains = {
-            name: (np.log10(other[name].to_numpy()[fooled]), np.log10(chosen[name].to_numpy()[fooled]))
+        queries, l2 = (
+            {key: np.log10(rows[name].to_numpy()[fooled]) for key, rows in mine.items()}
             for name in ("queries", "l2")
-        }
-        # The other pair would have to win on both; where it does worst decides.
-        name = max(gains, key=lambda n: (gains[n][0] - gains[n][1]).mean())
-        first, second = gains[name]
-        label = f"against q x {q:g}, beta x {beta:g}, in {'queries' if name == 'queries' else 'L2'}"
-        found.append(paired_bootstrap(first + margin, second, unit="factor, log10, above -0.04", label=label))
+        )
+        here = l2[chosen].mean()
+        ends = sorted((l2[key].mean(), key) for key in mine if key[0] == q)
+        for (near, a), (far, b) in itertools.pairwise(ends):
+            if near <= here < far:
+                share = (here - near) / (far - near)
+                theirs = (1 - share) * queries[a] + share * queries[b]
+                unit = f"{LOG_QUERIES}, above -{np.log10(1.1):.2g}"
+                found.append(
+                    paired_bootstrap(
+                        theirs + np.log10(1.1), queries[chosen], unit=unit, label=f"against q x {q:g}"
+                    )
+                )
+    if not found:
+        raise NotTested("no other q ends on both sides of the L2 of the pair in use")
     return weakest(found)
 
 
@@ -308,10 +321,10 @@ CLAIMS: dict[str, list[Claim]] = {
     "fig-2.3": [
         Claim("A larger beta takes fewer queries (at the price of distortion).", "inferred", _beta_trades),
         Claim(
-            "The pair (q, beta) in use lies near the best trade-off: none of the sweep beats it by a tenth in queries "
-            "and in L2 at once.",
+            "The pair (q, beta) in use lies near the best trade-off: at its L2 no other q of the sweep needs a tenth "
+            "fewer queries.",
             "inferred",
-            _not_dominated,
+            _no_other_q_is_cheaper,
         ),
     ],
     "tab-2.6": [

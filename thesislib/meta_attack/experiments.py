@@ -25,6 +25,7 @@ from thesislib.meta_attack.networks import source_seed, trained
 from thesislib.meta_attack.runs import Case, attack, attack_rows, chosen_images
 from thesislib.meta_attack.settings import NET_LAYERS, SEARCH, TRAININGS, Settings, grids
 from thesislib.models import make_model
+from thesislib.settings import SettingsError
 
 MEASURES = ["success", "l2", "linf", "queries", "thesis_queries", "steps"]
 
@@ -35,15 +36,19 @@ def case_of(settings: Settings, dataset: str, method: str, goal: str, **changes:
     partner = None
     if method == "Meta transfer":
         partner = (column.partner, settings.column(column.partner).learning)
+    options, budget = settings.options_of(method, dataset, goal), changes.get("budget", settings.cap(method))
+    if budget is not None:
+        # A failure costs the whole budget, whoever fails: the released last step would be a smaller one of ours alone.
+        options.pop("max_steps", None)
     fields = {
         "dataset": dataset,
         "victim": column.victim,
         "learning": column.learning,
         "method": method,
         "goal": goal,
-        "options": tuple(sorted(settings.options_of(method, dataset, goal).items())),
+        "options": tuple(sorted(options.items())),
         "partner": partner,
-        "budget": settings.cap(method),
+        "budget": budget,
         "chunk": column.chunk if settings.device == "cpu" else GPU_CHUNK,
         "seed": settings.seeds()[0],
         "device": settings.device,
@@ -262,18 +267,30 @@ def extra_2_a(settings: Settings) -> pd.DataFrame:
 def extra_2_b(settings: Settings) -> pd.DataFrame:
     """The search for every method's setting, on images that are never reported, untargeted, first data set.
 
+    Raises
+    ------
+    SettingsError
+        If the set has too few images for both.
+
     Returns
     -------
     pandas.DataFrame
         Keys ``dataset``, ``method``, ``setting`` (one field changed from the setting in use; ``lr*0.5`` is half of
         it), ``image``; values ``success``, ``l2``, ``queries``.
     """
-    (dataset, *_), rows = settings.dataset, []
+    (dataset, *_), rows, searched = settings.dataset, [], range(settings.search_images)
+    ours = case_of(settings, dataset, "Meta attack", UNTARGETED)
+    reported = chosen_images(ours, settings.window("Meta attack", dataset))[2]
+    if shown := set(reported) & set(chosen_images(ours, searched, held_out=True)[2]):
+        raise SettingsError(
+            f"images = {settings.images} and search_images = {settings.search_images} have {len(shown)} images of "
+            f"{dataset} in common, and a search is on images that are not reported: ask for fewer"
+        )
     for method in (m for m in SEARCH if m in settings.methods_for(dataset, UNTARGETED)):
         base = case_of(settings, dataset, method, UNTARGETED, budget=settings.search_budget)
         for candidate in SEARCH[method]:
             case = _changed(base, dict(base.options) | dict([_candidate(base, candidate)]))
-            frame = attack_rows(case, range(settings.search_images), held_out=True)
+            frame = attack_rows(case, searched, held_out=True)
             rows.append(frame.assign(dataset=dataset, method=method, setting=candidate))
     frame = pd.concat(rows, ignore_index=True)
     return _rounded(frame[["dataset", "method", "setting", "image", "success", "l2", "queries"]])

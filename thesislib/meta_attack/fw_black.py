@@ -55,7 +55,8 @@ class FWBlack:
     def __post_init__(self) -> None:
         if self.norm not in ("l2", "linf"):
             raise ValueError(f"norm = {self.norm!r}, expected 'l2' or 'linf'")
-        positive_fields(self, "eps", "smoothing", "lr")
+        positive_fields(self, "eps", "lr")
+        positive_fields(self, "smoothing", probing=True)
         share_fields(self, "momentum")
         whole_fields(self, 1, "directions", "plateau")
         whole_fields(self, 0, "max_steps")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thesislib.blackbox import AttackResult, Attempt, Goal, Victim
-from thesislib.blackbox.attempt import admitted, positive_fields, whole_fields
+from thesislib.blackbox.attempt import admitted, iterations, positive_fields, whole_fields
 from thesislib.blackbox.differences import slopes
 from thesislib.blackbox.variables import VARIABLES
 from thesislib.meta_attack.gradient_data import standardised
@@ -44,7 +44,8 @@ class MetaAttack:
         Adam's, with fresh moments each time.
     fine_tune_until : int, optional
         Last step that may fine-tune (75 and 189 on tiny-ImageNet in the released code); None: no end.
-    max_steps : int
+    max_steps : int, optional
+        None: until the budget is spent; 300, as released, where the victim has none.
     variable : {"pixels", "tanh"}
     together : int
         Images whose meta attackers are run as one network: a matter of speed (1 is best for the wide ones).
@@ -70,7 +71,7 @@ class MetaAttack:
     fine_tune_steps: int = 20
     fine_tune_lr: float = 0.01
     fine_tune_until: int | None = None
-    max_steps: int = 300
+    max_steps: int | None = None
     variable: str = "pixels"
     together: int = 16
     watch: Callable[[int, Tensor, Tensor, Tensor], None] | None = field(default=None, compare=False)
@@ -78,7 +79,8 @@ class MetaAttack:
     def __post_init__(self) -> None:
         if not isinstance(self.attacker, MetaAttacker):
             raise ValueError(f"attacker is {type(self.attacker).__name__}, expected a MetaAttacker")
-        positive_fields(self, "beta", "h", "fine_tune_lr")
+        positive_fields(self, "beta", "fine_tune_lr")
+        positive_fields(self, "h", probing=True)
         whole_fields(self, 1, "q", "m", "together")
         whole_fields(self, 0, "fine_tune_steps", "fine_tune_until", "max_steps")
         if self.sides not in (1, 2):
@@ -112,7 +114,7 @@ class MetaAttack:
         copies = StackedAttackers(self.attacker, images, self.together)
         # Before the first map there is no choice yet; the released code starts from the first q pixels.
         chosen = torch.arange(self.q, device=images.device).repeat(len(images), 1)
-        for step in range(1, self.max_steps + 1):
+        for step in iterations(self.max_steps, victim, 300):
             tune = step % self.m == 0 and (self.fine_tune_until is None or step <= self.fine_tune_until)
             live = run.affordable(1 + self.q * self.sides * tune)
             if not len(live):

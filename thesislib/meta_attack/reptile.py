@@ -148,7 +148,14 @@ def adapt(attacker: MetaAttacker, images: Tensor, maps: Tensor, steps: int, lr: 
     images, maps : Tensor, shape (n, channels, size, size)
     steps, lr : int, float
         Adam's.
+
+    Raises
+    ------
+    ValueError
+        If `steps` is negative.
     """
+    if steps < 0:
+        raise ValueError(f"steps = {steps}, expected 0 or more")
     adapted = copy.deepcopy(attacker).train()
     adam = torch.optim.Adam(adapted.parameters(), lr=lr, fused=True)
     for _ in range(steps):
@@ -177,7 +184,14 @@ def error_of(attacker: MetaAttacker, images: Tensor, maps: Tensor, *, chunk: int
     attacker : MetaAttacker
     images, maps : Tensor, shape (n, channels, size, size)
     chunk : int
+
+    Raises
+    ------
+    ValueError
+        If images and maps differ in shape.
     """
+    if images.shape != maps.shape:
+        raise ValueError(f"maps have shape {tuple(maps.shape)}, expected the images' {tuple(images.shape)}")
     attacker = copy.deepcopy(attacker).train(attacker.statistics == "batch")
     with torch.no_grad():
         parts = zip(images.split(chunk), maps.split(chunk), strict=True)

@@ -76,7 +76,7 @@ class Settings(ChapterSettings):
     device: str = setting("cpu", choices=("cpu", "cuda"), source="everything is computed there; " + OURS)
     repeats: int = setting(1, low=1, high=1, unit="seeds", source="intervals are over images")
     methods: tuple[str, ...] = setting(METHODS, choices=METHODS, source="tables 2.4 and 2.5")
-    images: int = setting(50, low=1, unit="images a data set", source="thesis: 1000")
+    images: int = setting(50, low=1, high=1000, unit="images a data set", source="thesis: 1000")
     first: int = setting(0, low=0, unit="images", source=f"start of a shard, a multiple of {BATCH}")
     last: int | None = setting(None, low=1, unit="images", source="end of a shard, likewise; None: all")
     reduced: bool = setting(

@@ -61,7 +61,8 @@ class ZOO:
     variable: str = "pixels"
 
     def __post_init__(self) -> None:
-        positive_fields(self, "lr", "c", "h")
+        positive_fields(self, "lr", "c")
+        positive_fields(self, "h", probing=True)
         share_fields(self, "beta1", "beta2")
         whole_fields(self, 1, "q")
         whole_fields(self, 0, "max_steps")

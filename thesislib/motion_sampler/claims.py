@@ -32,6 +32,7 @@ RIVALS = ("E-NES", "E-Bandits", "V-BAD")
 VICTIM, CLIP = ["dataset", "model"], ["dataset", "number"]
 LOG_QUERIES = "factor in queries, log10"
 CLIPS = "clips"
+SUCCESS_MARGIN = 0.05
 LEAST = 5  # clips on either side, for a difference between fooled and not fooled
 DRAWS = 10_000
 
@@ -56,6 +57,13 @@ def more_success(rows: pd.DataFrame, rival: str, ours: str, label: str, of: str 
         np.r_[gain, extra["gain"]], pd.concat([clips, extra[CLIP]]), unit="success rate", label=label
     )
     return dataclasses.replace(wide, estimate=float(gain.mean()), n=n)
+
+
+def as_successful(rows: pd.DataFrame, rival: str, ours: str, label: str, of: str = "method") -> Comparison:
+    """Our success rate less the rival's, and the margin."""
+    found = more_success(rows, rival, ours, label, of)
+    shifted = {end: getattr(found, end) + SUCCESS_MARGIN for end in ("estimate", "low", "high")}
+    return dataclasses.replace(found, **shifted, unit=f"success rate, above -{SUCCESS_MARGIN:g}")
 
 
 def _sides(
@@ -258,15 +266,20 @@ CLAIMS: dict[str, list[Claim]] = {
             _each(fewer_queries, RIVALS),
         ),
         Claim(
-            "Over all victims together, it fools more clips than each of them within the budget.",
+            f"Over all victims together, its success rate is at most {SUCCESS_MARGIN:g} below that of each of them.",
             "abstract",
-            _pooled(more_success, RIVALS),
+            _pooled(as_successful, RIVALS),
         ),
         *map(_against, RIVALS),
         Claim(
             "Motion vectors serve as well as optical flow: at most a tenth more queries.",
             "inferred",
             _pooled(_not_worse(np.log10(1.1)), ("ME-Sampler(OF)",)),
+        ),
+        Claim(
+            "Over all victims together, it fools more clips than each rival within the budget.",
+            "ours",
+            _pooled(more_success, RIVALS),
         ),
     ],
     "fig-3.4": [

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from thesislib.blackbox.victim import is_whole
 from thesislib.datasets.video import encode, pictures
 
 GROUP = 12  # frames from one intra frame to the next
@@ -51,10 +52,12 @@ def motion_vectors(clip: np.ndarray, codec: str = "mpeg4", group: int = GROUP) -
     Raises
     ------
     ValueError
-        If the codec is none of the two.
+        If the codec is none of the two, or `group` no whole number from 1 on.
     """
     if codec not in CODECS:
         raise ValueError(f"codec = {codec!r}, expected one of {', '.join(CODECS)}")
+    if not (is_whole(group) and group >= 1):
+        raise ValueError(f"group = {group!r}, expected a whole number from 1")
     height, width = clip.shape[1:3]
     odd = height % 2 or width % 2
     even = np.pad(clip, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), "edge") if odd else clip

@@ -33,7 +33,16 @@ def flow_map(frames: np.ndarray, method: str = "dis") -> np.ndarray:
     -------
     array of int16, shape (height, width, 2)
         x first, pixels, positive to the right and down; rounded.
+
+    Raises
+    ------
+    ValueError
+        If `frames` is not as described or empty, or the method is none of these.
     """
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
+        raise ValueError(
+            f"frames are {frames.dtype} of shape {frames.shape}, expected uint8 (frames, height, width, 3)"
+        )
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     height, width = grey[0].shape
     grid = np.stack(np.mgrid[:height, :width][::-1], axis=-1).astype(np.float32)

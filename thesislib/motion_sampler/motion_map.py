@@ -86,7 +86,7 @@ def accumulate(vectors: Sequence[Vectors], height: int, width: int) -> np.ndarra
     Returns
     -------
     array of int16, shape (height, width, 2)
-        As `followed` gives it; zero everywhere if there are no vectors.
+        As `followed` gives it, errors too; zero everywhere if there are no vectors.
     """
     length = len(vectors) + 1
     return followed(vectors, height, width, (length,))[length]
@@ -112,7 +112,16 @@ def followed(
     Returns
     -------
     dict of int to array of int16, shape (height, width, 2)
+
+    Raises
+    ------
+    ValueError
+        If one of `vectors` is None: an intra frame begins another interval.
     """
+    if intra := [k for k, frame in enumerate(vectors) if frame is None]:
+        raise ValueError(
+            f"vectors[{intra[0]}] is None, an intra frame's; pass those between two intra frames"
+        )
     grid = np.stack(np.mgrid[:height, :width][::-1], axis=-1).astype(np.int16)
     origin, maps = grid, {}
     for length in range(1, len(vectors) + 2):
@@ -153,7 +162,14 @@ def sampled(maps: np.ndarray, height: int, width: int) -> np.ndarray:
     Returns
     -------
     array, shape (n_maps, height, width, 2)
+
+    Raises
+    ------
+    ValueError
+        If `maps` has another shape, one map's say, which wants ``map[None]``.
     """
+    if maps.ndim != 4 or maps.shape[3] != 2:
+        raise ValueError(f"maps have shape {maps.shape}, expected (n_maps, height, width, 2)")
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(int)
         for new, old in ((height, maps.shape[1]), (width, maps.shape[2]))

@@ -99,7 +99,8 @@ class VBAD:
         Raises
         ------
         ValueError
-            Also if frames are not cut into equal patches, or a target class has no example.
+            Also if frames are not cut into equal patches, a target class has no example, or `image_model` gives no
+            features of shape (n, features).
         """
         images = admitted_clips(victim, images, goal)
         if any(side % self.split for side in images.shape[3:]):
@@ -145,7 +146,7 @@ class VBAD:
         """
         with evaluating(self.image_model), torch.enable_grad():
             frames = current.movedim(2, 1).flatten(0, 1).clone().requires_grad_()
-            features = self.image_model(frames)
+            features = self._features(frames)
             shape = (current.shape[2], features.shape[1])
             drawn = run.streams.normal(live, shape).flatten(0, 1)
             if wanted is None:
@@ -154,6 +155,14 @@ class VBAD:
                 gap = (features - wanted.flatten(0, 1)) * (drawn < 1.2815515655446004)  # nine tenths
             (slope,) = torch.autograd.grad(gap.pow(2).sum(), frames)
         return slope.sign().view(len(live), current.shape[2], *frames.shape[1:]).movedim(1, 2)
+
+    def _features(self, frames: Tensor) -> Tensor:
+        features = self.image_model(frames)
+        if features.ndim != 2 or len(features) != len(frames):
+            raise ValueError(
+                f"image_model makes {tuple(features.shape)} of {len(frames)} frames, expected ({len(frames)}, features)"
+            )
+        return features
 
     def rectified(self, run: Attempt, current: Tensor, direction: Tensor, live: Tensor) -> Tensor:
         """Sign of the loss's slope in each patch's weight, of the shape of `current`; costs 2 * samples queries."""
@@ -190,7 +199,7 @@ class VBAD:
             return clips.new_empty(0, clips.shape[2], 1)
         with evaluating(self.image_model), torch.no_grad():
             made = {
-                t: self.image_model(known[t].to(clips).movedim(1, 0)) for t in {int(t) for t in goal.targets}
+                t: self._features(known[t].to(clips).movedim(1, 0)) for t in {int(t) for t in goal.targets}
             }
         return torch.stack([made[int(t)] for t in goal.targets])
 

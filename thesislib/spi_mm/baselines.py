@@ -38,8 +38,7 @@ class MISO(Method):
 
     def __init__(self, problem: FiniteSum, theta, rng, *, step: float = 1.0, b: int = 1) -> None:
         super().__init__(problem, theta, rng)
-        self.whole(b=b)
-        self.b, self.rho = min(b, problem.n), self.curvature(problem.L / step)
+        self.b, self.rho = self.batch_size(b, 1), self.curvature(problem.L / step)
         self.anchors: np.ndarray | None = None
         self.mean = np.zeros(problem.d)
 
@@ -73,16 +72,15 @@ class SMM(Method):
     r"""Stochastic MM (Mairal, 2013): surrogates of mini-batches averaged with weights
     :math:`\sqrt{(n_0+1)/(n_0+t)}`.
 
-    Costs b evaluations a step. b = 64 and :math:`n_0=10` are choices of this package.
+    Costs b evaluations a step. b = 64, or n if that is less, and :math:`n_0=10` are choices of this package.
     """
 
     def __init__(
-        self, problem: FiniteSum, theta, rng, *, step: float = 1.0, b: int = 64, n0: int = 10
+        self, problem: FiniteSum, theta, rng, *, step: float = 1.0, b: int | None = None, n0: int = 10
     ) -> None:
         super().__init__(problem, theta, rng)
-        self.whole(b=b)
         self.at_least(0, n0=n0)
-        self.b, self.n0, self.rho = min(b, problem.n), n0, self.curvature(problem.L / step)
+        self.b, self.n0, self.rho = self.batch_size(b, 64), n0, self.curvature(problem.L / step)
         self.mean = self.theta.copy()
 
     def phase(self) -> tuple[int, int]:
@@ -104,17 +102,16 @@ class SMM(Method):
 class SGD(Method):
     r"""Proximal stochastic gradient with step :math:`\frac1{4L}/(1+\delta p)` after p passes.
 
-    Costs b evaluations a step. b = 64 and :math:`\delta=0.1` are common practice; no theory of non-convex
-    sums prescribes them.
+    Costs b evaluations a step. b = 64, or n if that is less, and :math:`\delta=0.1` are common practice; no theory
+    of non-convex sums prescribes them.
     """
 
     def __init__(
-        self, problem: FiniteSum, theta, rng, *, step: float = 1.0, b: int = 64, decay: float = 0.1
+        self, problem: FiniteSum, theta, rng, *, step: float = 1.0, b: int | None = None, decay: float = 0.1
     ) -> None:
         super().__init__(problem, theta, rng)
-        self.whole(b=b)
         self.at_least(0, decay=decay)
-        self.b, self.decay = min(b, problem.n), decay
+        self.b, self.decay = self.batch_size(b, 64), decay
         self.rho = self.curvature(4 * problem.L / step)
 
     def phase(self) -> tuple[int, int]:

@@ -1,11 +1,14 @@
-"""What the thesis says of its figures, as tests of their frames (thesis, section 6.4).
+r"""What the thesis says of its figures, as tests of their frames (thesis, section 6.4).
 
 Costs are compared at a *level*: an objective value, the same for all methods and seeds of one problem. Two
-are used. The coarse level is a fifth of the initial gap. The fine level is the gap that SPI-MM has at the
-last checkpoint within half of the budget, in its slowest run, so that SPI-MM always reaches it; a method that
+are used. The coarse level is a fifth of the initial gap. The fine level is the lowest gap that SPI-MM has at a
+checkpoint within half of the budget, in its slowest run, so that SPI-MM always reaches it; a method that
 never does is charged the whole budget, which understates its cost. The gap is measured from the lowest
 objective that the reference or any method with the same kind of step found: a step, a tuned one above all, may
 jump into another basin, and what tuned steps find is no business of the runs with theory's.
+
+On sparse PCA SPIDER with theory's step is no rival. With an :math:`h` the gradient need not vanish at a minimum, so
+that its :math:`\epsilon`, which this book chose, shortens its steps, on S1 to the last; a larger one makes it SPI-MM.
 """
 
 from __future__ import annotations
@@ -44,14 +47,18 @@ def first_passage(passes: np.ndarray, gap: np.ndarray, level: float) -> float:
     return float(passes[k - 1] + share * (passes[k] - passes[k - 1]))
 
 
-def _fewer_evaluations(problem: str, rivals: tuple[str, ...] | None, tuning: str, fine: bool) -> Callable:
+def _fewer_evaluations(
+    problem: str, rivals: tuple[str, ...] | None, tuning: str, fine: bool, but: tuple[str, ...] = ()
+) -> Callable:
     """Test that SPI-MM needs fewer evaluations than each rival, on each data set and problem.
 
-    `problem` names the column that tells problems apart; `rivals` None means every other method in the frame.
+    `problem` names the column that tells problems apart; `rivals` None means every other method in the frame,
+    less those in `but`.
     """
 
     def test(frame: pd.DataFrame) -> Comparison:
-        others = [m for m in frame["method"].unique() if m != OURS] if rivals is None else list(rivals)
+        every = [m for m in frame["method"].unique() if m not in (OURS, *but)]
+        others = every if rivals is None else list(rivals)
         if missing := sorted({OURS, *others} - set(frame["method"])) or ([] if others else ["any rival"]):
             raise KeyError(f"no rows of {', '.join(missing)}")
         return weakest(_comparisons(frame, problem, others, tuning, fine))
@@ -149,7 +156,8 @@ def _no_steeper_than_root(frame: pd.DataFrame) -> Comparison:
     )
 
 
-def _curve_claims(problem: str) -> list[Claim]:
+def _curve_claims(problem: str, but: tuple[str, ...] = (), why: str = "") -> list[Claim]:
+    """Claims of a figure of curves; theory's step leaves out the rivals in `but`, for the reason that `why` gives."""
     compare = _fewer_evaluations
     return [
         Claim(
@@ -165,9 +173,9 @@ def _curve_claims(problem: str) -> list[Claim]:
         ),
         Claim(
             "SPI-MM reaches a given objective with fewer gradient evaluations than every other method of the "
-            "figure, each with the step its theory prescribes.",
+            "figure, each with the step its theory prescribes." + why,
             "inferred",
-            compare(problem, None, "theory", fine=True),
+            compare(problem, None, "theory", fine=True, but=but),
         ),
         Claim(
             "SPI-MM reaches a given objective with fewer gradient evaluations than every other method of the "
@@ -181,7 +189,11 @@ def _curve_claims(problem: str) -> list[Claim]:
 CLAIMS: dict[str, list[Claim]] = {
     "fig-6.1": [Claim("The relaxed surrogate of SPI-MM is not a global majorant.", "caption", _dips_below)],
     "fig-6.2": _curve_claims("lam"),
-    "fig-6.3": _curve_claims("problem"),
+    "fig-6.3": _curve_claims(
+        "problem",
+        ("SPIDER",),
+        " SPIDER is left out: it differs from SPI-MM only by an epsilon that we chose.",
+    ),
     "extra-6.A": [
         Claim(
             "The evaluations that SPI-MM needs grow more slowly with n than those of batch MM.",

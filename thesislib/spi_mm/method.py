@@ -11,6 +11,25 @@ import numpy as np
 from thesislib.spi_mm.finite_sum import FiniteSum, LinearSum
 
 
+def start_of(problem: FiniteSum, theta: np.ndarray | None = None) -> np.ndarray:
+    """A copy of `theta`, or the problem's own start if it is None, checked; shape (d,).
+
+    Parameters
+    ----------
+    problem : FiniteSum
+    theta : array, shape (d,), or None
+
+    Raises
+    ------
+    ValueError
+        If the shape is another or an entry is not finite.
+    """
+    theta = np.array(problem.start() if theta is None else theta, dtype=float)
+    if theta.shape != (problem.d,) or not np.isfinite(theta).all():
+        raise ValueError(f"theta_0 has shape {theta.shape}, expected ({problem.d},) with finite entries")
+    return theta
+
+
 class Method(ABC):
     r"""One run of a method on one problem: its state, and how it moves.
 
@@ -36,9 +55,7 @@ class Method(ABC):
     """
 
     def __init__(self, problem: FiniteSum, theta: np.ndarray, rng: np.random.Generator) -> None:
-        theta = np.array(theta, dtype=float)
-        if theta.shape != (problem.d,) or not np.isfinite(theta).all():
-            raise ValueError(f"theta_0 has shape {theta.shape}, expected ({problem.d},) with finite entries")
+        theta = start_of(problem, theta)
         if not (math.isfinite(problem.L) and problem.L > 0):
             raise ValueError(f"the problem's smoothness L is {problem.L!r}; expected a finite number above 0")
         self.problem, self.theta, self.rng = problem, theta, rng
@@ -135,6 +152,25 @@ class Method(ABC):
         for name, value in values.items():
             if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} = {value!r}; expected a whole number, 1 or more")
+
+    def batch_size(self, b: int | None, default: int) -> int:
+        """`b`, or if it is None the default, which a small problem shortens to n.
+
+        Parameters
+        ----------
+        b : int or None
+        default : int
+
+        Raises
+        ------
+        ValueError
+            If `b` is no whole number from 1 to n.
+        """
+        b = min(default, self.problem.n) if b is None else b
+        self.whole(b=b)
+        if b > self.problem.n:
+            raise ValueError(f"need b <= n = {self.problem.n}; got {b}")
+        return b
 
     def curvature(self, rho: float) -> float:
         """`rho`, after the problem's prox had its chance to refuse it."""

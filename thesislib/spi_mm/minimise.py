@@ -11,7 +11,7 @@ from scipy import optimize
 
 from thesislib.spi_mm.baselines import MISO, SAGA, SGD, SMM, SPIDER, SVRG, BatchMM
 from thesislib.spi_mm.finite_sum import FiniteSum
-from thesislib.spi_mm.method import Method
+from thesislib.spi_mm.method import Method, start_of
 from thesislib.spi_mm.prox import Zero
 from thesislib.spi_mm.spi_mm import SPIMM
 
@@ -63,12 +63,16 @@ class Trace:
     diverged: bool
 
 
-def create(problem: FiniteSum, method: str, *, seed: int = 0, theta_0=None, **options) -> Method:
-    """A method at its start, to be advanced by hand; arguments as in :func:`minimise`."""
+def create(
+    problem: FiniteSum, method: str, *, seed: int = 0, theta_0=None, step: float = 1.0, **options
+) -> Method:
+    """A method at its start, to be advanced by hand; arguments and errors as in :func:`minimise`."""
     if method not in METHODS:
         raise ValueError(f"method = {method!r} is not one of {', '.join(METHODS)}")
-    theta_0 = problem.start() if theta_0 is None else theta_0
-    return METHODS[method](problem, theta_0, np.random.default_rng(seed), **options)
+    if not (np.isfinite(step) and step > 0):
+        raise ValueError(f"step = {step!r} must be positive and finite")
+    theta_0 = start_of(problem, theta_0)
+    return METHODS[method](problem, theta_0, np.random.default_rng(seed), step=step, **options)
 
 
 def minimise(
@@ -109,9 +113,8 @@ def minimise(
     Raises
     ------
     ValueError
-        On an unknown method, an option out of range, a budget that is not positive, checkpoints out of order, or a
-        problem whose L is not positive and finite. Divergence is no
-        error: it is recorded in the trace.
+        On an unknown method, an option out of range, a budget or step that is not positive, checkpoints out of
+        order, or a problem whose L is not positive and finite. Divergence is no error: it is recorded in the trace.
 
     Examples
     --------
@@ -122,8 +125,8 @@ def minimise(
     >>> bool(trace.objective[-1] < trace.objective[0])
     True
     """
-    if not (np.isfinite(passes) and passes > 0 and np.isfinite(step) and step > 0):
-        raise ValueError(f"passes = {passes!r} and step = {step!r} must be positive and finite")
+    if not (np.isfinite(passes) and passes > 0):
+        raise ValueError(f"passes = {passes!r} must be positive and finite")
     marks = np.asarray(np.arange(np.floor(passes) + 1) if checkpoints is None else checkpoints, dtype=float)
     inside = marks.ndim == 1 and marks.size and marks[0] >= 0 and marks[-1] <= passes
     if not (inside and (np.diff(marks) > 0).all()):
@@ -149,6 +152,12 @@ def minimise(
 def lbfgs(problem: FiniteSum, theta_0: np.ndarray | None = None) -> np.ndarray:
     r"""A stationary point by scipy's L-BFGS-B from the same start; only for problems without :math:`h`.
 
+    Parameters
+    ----------
+    problem : FiniteSum
+    theta_0 : array, shape (d,), or None
+        Where to start; the problem's own start by default.
+
     Returns
     -------
     array, shape (d,)
@@ -156,12 +165,12 @@ def lbfgs(problem: FiniteSum, theta_0: np.ndarray | None = None) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the problem has a prox, and so an :math:`h` that L-BFGS would not see.
+        If the problem has a prox, and so an :math:`h` that L-BFGS would not see, or `theta_0` is no finite point.
     """
     if type(problem).prox is not FiniteSum.prox and not isinstance(getattr(problem, "h", None), Zero):
         raise ValueError(
             f"{type(problem).__name__} has a non-smooth term, which L-BFGS cannot minimise; use minimise"
         )
-    start = problem.start() if theta_0 is None else theta_0
+    start = start_of(problem, theta_0)
     options = {"maxiter": 100_000, "maxfun": 200_000, "ftol": 0.0, "gtol": 1e-10}
     return optimize.minimize(problem.value, start, jac=problem.gradient, method="L-BFGS-B", options=options).x

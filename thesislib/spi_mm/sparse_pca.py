@@ -9,6 +9,7 @@ vector, :class:`SparsePCA`; S2, several, by matrix factorisation, :class:`Sparse
 from __future__ import annotations
 
 from functools import cached_property
+from numbers import Integral
 
 import numpy as np
 from scipy import sparse
@@ -91,14 +92,21 @@ class SparseFactorisation(FiniteSum):
         Draws the K rows that :meth:`start` begins with.
     centre : bool
         Subtract column means (arrays only).
+
+    Raises
+    ------
+    ValueError
+        If K is no whole number from 1 to n or above the number of rows that are not zero, `lam` is negative, `ridge`
+        is not positive, or either is not finite.
     """
 
     def __init__(self, X, K=10, lam=0.05, *, ridge=0.1, L=None, seed=0, centre=False) -> None:
         self.X = design_matrix(X, centre=centre)
         self.n, self.rows = self.X.shape
-        if not 1 <= K <= self.n or not lam >= 0 or not ridge > 0:
+        if not (isinstance(K, Integral) and 1 <= K <= self.n and 0 <= lam < np.inf and 0 < ridge < np.inf):
             raise ValueError(
-                f"need 1 <= K <= n, lam >= 0, ridge > 0; got K = {K}, lam = {lam}, ridge = {ridge}"
+                f"need a whole K from 1 to n = {self.n}, lam >= 0 and ridge > 0, finite; "
+                f"got K = {K}, lam = {lam}, ridge = {ridge}"
             )
         self.K, self.d, self.lam, self.ridge, self.seed = K, self.rows * K, float(lam), float(ridge), seed
         norms2 = (self.X * self.X).sum(axis=1)
@@ -160,9 +168,19 @@ class SparseFactorisation(FiniteSum):
         return s / np.maximum(1.0, np.linalg.norm(s, axis=0))
 
     def start(self) -> np.ndarray:
-        """K random non-empty rows, scaled to unit length."""
-        rng = np.random.default_rng(self.seed)
-        picked = rng.choice(np.flatnonzero(self.norms), self.K, replace=False)
+        """K random non-empty rows, scaled to unit length.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer.
+        """
+        rng, filled = np.random.default_rng(self.seed), np.flatnonzero(self.norms)
+        if len(filled) < self.K:
+            raise ValueError(
+                f"K = {self.K} loadings start at as many rows of X, of which {len(filled)} are not zero"
+            )
+        picked = rng.choice(filled, self.K, replace=False)
         rows = self.X[picked]
         rows = rows.toarray() if sparse.issparse(rows) else rows
         return np.ascontiguousarray((rows / self.norms[picked, None]).T).ravel()

@@ -28,11 +28,19 @@ class Proximal:
     With :math:`v=\nabla f(\kappa)` and :math:`\rho\ge L_f`, the Lipschitz-gradient surrogate (no :math:`h`)
     or the proximal-gradient surrogate. If :math:`h` is :class:`~thesislib.spi_mm.prox.Linearised`, its
     concave part is replaced by the tangent at :math:`\kappa` (the DC surrogate).
+
+    Raises
+    ------
+    ValueError
+        If :math:`\rho` is not positive and finite: the surrogate would have no minimiser.
     """
 
     problem: LinearSum
     kappa: np.ndarray
     rho: float
+
+    def __post_init__(self) -> None:
+        _check_curvature(self.rho)
 
     def __call__(self, theta: np.ndarray) -> float:
         p, move = self.problem, theta - self.kappa
@@ -45,6 +53,11 @@ class Proximal:
         """Where the surrogate is smallest, shape (d,)."""
         z = self.kappa - self.problem.gradient(self.kappa) / self.rho
         return self.problem.prox(z, self.rho, self.kappa)
+
+
+def _check_curvature(rho: float) -> None:
+    if not 0 < rho < np.inf:
+        raise ValueError(f"curvature rho = {rho!r} must be positive and finite")
 
 
 def majorant_of_h(h, kappa: np.ndarray, theta: np.ndarray) -> float:
@@ -167,10 +180,16 @@ class PathIntegrated:
     rho : float
         Curvature of the component surrogates.
 
+    Raises
+    ------
+    ValueError
+        If `rho` is not positive and finite.
+
     Thesis, section 6.3.3.
     """
 
     def __init__(self, problem, theta: np.ndarray, rho: float) -> None:
+        _check_curvature(rho)
         self.problem, self.rho = problem, rho
         self.restart(theta)
 
