@@ -807,7 +807,7 @@ page.record(
 #   re-balances, but it sees a handful of exemplars of each head class, and Many falls by more than it does with cRT, LDAM-DRW or
 #   balanced softmax. The memory-retentive loss wins little of that back (Table 4.9), more exemplars win more (Figure 4.7).
 # - *Phase I on head classes alone seems to be what costs.* The joint model with the same second phase (Joint, same phase II) has known
-#   the tail for a whole training; ours meets it in phase II, in a few images a class. It is above dual-phase with every seed on
+#   the tail for a whole training; ours meets it in phase II, in a few images a class; and on *glyphs_lt* the fewer classes phase I knows, the worse the end (Figure 4.6). It is above dual-phase with every seed on
 #   *glyphs_lt*, on *glyphs_lt_steep* and on CIFAR-100-LT, and in the mean on the other two small sets. On the four small sets it is above cRT
 #   in the mean too, with twice cRT's steps: the second phase as reconstructed is a good one, after another first.
 # - *What we do not know* decides it: bank size, sampling, length and rate of phase II in the thesis. With a low rate our phase II never
