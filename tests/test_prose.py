@@ -177,7 +177,10 @@ SENTENCES = {
         CH4,
         "dual-phase takes {} % of the head's images for a tail class, the joint model with the same second phase {} and "
         "that with $K=C$ {}, cRT {} and cross-entropy {}.".format(
-            *(round(leaning(m)) for m in ("Dual-phase", "Joint, same phase II", "Joint, then phase II", "cRT", "CE"))
+            *(
+                round(leaning(m))
+                for m in ("Dual-phase", "Joint, same phase II", "Joint, then phase II", "cRT", "CE")
+            )
         ),
     ),
     "seeds of 5.5": lambda: (CH5, f"ResNet-32, 40 epochs, {count('tab-5.5')} seeds, MoCo v2)"),
