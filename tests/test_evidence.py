@@ -41,7 +41,6 @@ def coverage(draw, compare, times, truth=0.0):
 # ---- the t-interval
 
 
-@settings(deadline=None)
 @given(seeds, st.integers(MIN_SEEDS, 40), st.floats(0.01, 100), st.floats(-10, 10))
 def test_paired_t_is_scipys_interval(seed, n, spread, shift):
     first, second = two_sides(seed, n, spread, shift)
@@ -113,7 +112,7 @@ def test_two_way_bootstrap_covers_at_five_seeds(seed_sd):
     assert coverage(draw, lambda a, b: paired_bootstrap(a, b, unit="", draws=400), 400) >= 0.92
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seeds)
 def test_two_way_bootstrap_is_wider_when_trainings_vary(seed):
     rng = np.random.default_rng(seed)
@@ -162,7 +161,7 @@ COMPARE = {
 
 
 @pytest.mark.parametrize("how", COMPARE)
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(seed=seeds)
 def test_swapping_sides_mirrors_the_interval(how, seed):
     compare, shape = COMPARE[how]
@@ -176,7 +175,7 @@ def test_swapping_sides_mirrors_the_interval(how, seed):
 
 
 @pytest.mark.parametrize("how", COMPARE)
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(seed=seeds)
 def test_equal_sides_decide_nothing(how, seed):
     compare, shape = COMPARE[how]
@@ -245,7 +244,6 @@ intervals = (
 comparisons = intervals.map(lambda ends: Comparison(sum(ends) / 2, *ends, n=5, pairs="seeds", unit=""))
 
 
-@settings(deadline=None)
 @given(st.lists(comparisons, min_size=1, max_size=8), st.randoms())
 def test_the_weakest_decides_for_all(found, random):
     """Intersection-union: it holds if each holds, fails if one fails, and the order does not matter."""
@@ -275,7 +273,6 @@ def test_the_weakest_of_none():
         weakest([])
 
 
-@settings(deadline=None)
 @given(intervals)
 def test_a_verdict_is_the_sign_of_an_interval(ends):
     verdict = Comparison(0.0, *ends, n=5, pairs="seeds", unit="").verdict
@@ -297,7 +294,6 @@ def frame_of(methods=("new", "old"), datasets=("a", "b"), repeats=5):
     return pd.DataFrame(rows)
 
 
-@settings(deadline=None)
 @given(st.randoms())
 def test_pairs_match_on_the_key_whatever_the_order(random):
     frame = frame_of()

@@ -144,7 +144,7 @@ plain = st.recursive(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(plain, plain)
 def test_two_calls_share_a_result_only_if_their_arguments_are_equal(tmp_path, one, two):
     def strictly(value):

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from thesislib.dual_phase import settings as dual_phase
@@ -95,7 +95,6 @@ def test_what_is_refused_and_what_is_said(given_, said):
     assert said in str(refused.value)
 
 
-@settings(deadline=None)
 @given(st.integers() | st.floats() | st.booleans() | st.text(max_size=3) | st.none())
 def test_a_bounded_number_is_inside_its_bounds_or_refused(value):
     try:
@@ -133,7 +132,6 @@ def test_settings_cannot_change_after_they_were_checked():
         Settings().size = 100
 
 
-@settings(deadline=None)
 @given(roots, roots.filter(bool), st.integers(1, 12))
 def test_two_roots_share_no_seed(first, step, repeats):
     one = ChapterSettings(seed=first, repeats=repeats).seeds()
@@ -147,7 +145,6 @@ def test_a_thousand_neighbouring_roots_share_no_seed():
     assert len(set(seeds)) == 5000
 
 
-@settings(deadline=None)
 @given(roots, st.integers(1, 20), st.integers(1, 20))
 def test_a_shorter_run_replays_the_start_of_a_longer_one(root, few, more):
     few, more = sorted((few, more))

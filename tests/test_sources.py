@@ -7,7 +7,7 @@ import os
 import textwrap
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from thesislib import sources
@@ -284,7 +284,6 @@ def prints(tmp_path_factory, files):
         return sources.fingerprint(paths)
 
 
-@settings(deadline=None)
 @given(contents, contents)
 def test_a_fingerprint_is_of_names_and_contents_and_nothing_else(tmp_path_factory, one, two):
     """Equal trees in two places have one fingerprint; different trees have two; the order is no matter."""

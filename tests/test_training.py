@@ -293,7 +293,7 @@ def test_one_epoch_of_gradient_descent_by_hand():
 
 
 @given(n=st.integers(1, 60), batch=st.integers(1, 70), seed=st.integers(0, 9))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_an_epoch_shows_every_image_once_in_equal_batches(n, batch, seed):
     batches = []
 
@@ -472,7 +472,6 @@ def test_the_recipe_of_long_tailed_cifar():
     warmup=st.floats(0, 1),
     per_epoch=st.booleans(),
 )
-@settings(deadline=None)
 def test_rates_are_positive_and_never_above_the_highest(schedule, epochs, steps, warmup, per_epoch):
     milestones = (epochs / 2,) if schedule == "steps" else ()
     recipe = Recipe(epochs=epochs, lr=0.3, schedule=schedule, milestones=milestones, warmup=warmup * epochs, per_epoch=per_epoch)  # fmt: skip
@@ -497,7 +496,6 @@ def images_of(shape, dtype, seed):
 
 
 @given(shape=shapes, pad=st.integers(0, 4), seed=seeds, dtype=st.sampled_from([FLOAT, WHOLE]))
-@settings(deadline=None)
 def test_a_crop_is_a_window_of_the_padded_image(shape, pad, seed, dtype):
     images = images_of(shape, dtype, seed)
     before = images.clone()
@@ -528,7 +526,6 @@ def test_frames_of_a_clip_are_cropped_and_flipped_together():
 
 
 @given(shape=shapes, seed=seeds, dtype=st.sampled_from([FLOAT, WHOLE]))
-@settings(deadline=None)
 def test_a_flip_undoes_itself(shape, seed, dtype):
     images = images_of(shape, dtype, seed)
     once = flip(images, Generator().manual_seed(seed))

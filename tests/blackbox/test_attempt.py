@@ -68,7 +68,7 @@ image = st.tuples(level, st.integers(0, 2), st.integers(1, 2), st.lists(level, m
     targeted=st.booleans(),
     stop=st.booleans(),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_the_books_are_those_of_one_image_at_a_time(images, extras, budget, targeted, stop):
     clean = grey(*(start for start, *_ in images))
     labels = [label for _, label, *_ in images]

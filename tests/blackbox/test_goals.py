@@ -39,7 +39,7 @@ def by_loops(row, label, target):
 
 
 @given(cases())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_losses_and_success_are_those_of_the_loops(case):
     scores, labels, targets = case
     goal = Goal(torch.tensor(labels), None if targets is None else torch.tensor(targets))

@@ -25,7 +25,7 @@ def streams(seed, ids, dtype=torch.float64):
     seed=st.integers(0, 2**40),
     script=st.lists(st.tuples(st.sampled_from(sorted(DRAWS)), st.integers(0, 63)), min_size=1, max_size=6),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_image_draws_the_same_alone_and_in_any_company(ids, seed, script):
     together, alone = streams(seed, ids), {number: streams(seed, [number]) for number in ids}
     for kind, mask in script:  # each draw is for some of the images, in some order

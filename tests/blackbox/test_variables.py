@@ -15,7 +15,7 @@ moves = arrays("float64", (2, 3), elements=st.floats(-5, 5))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", VARIABLES)
 @given(x=clean, delta=moves)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_point_is_an_image_and_zero_is_the_clean_one(name, dtype, x, delta):
     x, delta, space = torch.tensor(x, dtype=dtype), torch.tensor(delta, dtype=dtype), VARIABLES[name]
     image = space.image(x, delta)

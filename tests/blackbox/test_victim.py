@@ -82,7 +82,7 @@ def test_the_answer_can_be_used_in_automatic_differentiation():
     scores=st.lists(st.lists(st.floats(-30, 30, width=32), min_size=3, max_size=3), min_size=1, max_size=5),
     shift=st.floats(-100, 100),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_logits_and_probabilities_give_the_same_log_probabilities(scores, shift):
     scores = torch.tensor(scores, dtype=torch.float64)
     moved = scores + shift
@@ -118,7 +118,7 @@ def test_a_function_is_as_good_as_a_module():
 
 
 @given(n=st.integers(1, 40), chunk=st.integers(1, 50))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_chunks_are_even_and_no_larger_than_asked(n, chunk):
     images = randomly(n, 4, seed=n)
     model = Recording(first_three)
@@ -134,7 +134,7 @@ def test_chunks_are_even_and_no_larger_than_asked(n, chunk):
     batches=st.lists(st.lists(st.integers(0, 3), max_size=8), max_size=8),
     budget=st.one_of(st.none(), st.integers(0, 12)),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_each_query_is_counted_for_its_owner_and_the_budget_holds(batches, budget):
     model, images = Recording(first_three), randomly(4, 3)
     meter = Victim(model, budget=budget, chunk=3).open(images)

@@ -90,7 +90,7 @@ keys_of = st.one_of(
 grids = st.dictionaries(st.sampled_from(["dataset", "method", "n", "eps"]), keys_of, min_size=1, max_size=3)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(grids, st.integers(0, 99), st.integers(1, 2))
 def test_a_full_grid_round_trips(tmp_path_factory, grid, seed, width):
     values = ["value", "seconds"][:width]
@@ -129,7 +129,7 @@ def test_equal_runs_are_equal_bytes(tmp_path):
 # ---- records: what is refused
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(grids, st.data())
 def test_any_row_lost_is_noticed(tmp_path_factory, grid, data):
     frame = frame_of(grid)
@@ -141,7 +141,7 @@ def test_any_row_lost_is_noticed(tmp_path_factory, grid, data):
         records.check(written, grid)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(grids, st.data())
 def test_any_value_lost_is_noticed(tmp_path_factory, grid, data):
     frame = frame_of(grid, ["value", "seconds"])
@@ -153,7 +153,7 @@ def test_any_value_lost_is_noticed(tmp_path_factory, grid, data):
             records.check(written, known)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(grids, st.data())
 def test_any_row_doubled_or_foreign_is_noticed(tmp_path_factory, grid, data):
     frame = frame_of(grid)
@@ -432,7 +432,6 @@ def artefact_rows(states):
 every = [a for c in house.chapters().values() for a in c.artefacts]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(house.STATES), min_size=len(every), max_size=len(every)))
 def test_totals_count_the_thesiss_artefacts_each_in_one_state(states):
     found = board.totals(artefact_rows(states))
@@ -521,7 +520,6 @@ def test_rows_without_a_partner_stay_and_an_empty_cell_stays_empty():
     assert "Reported, and not measured by this run (1 rows)" in folded and "net, theirs" in folded
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.floats(-1e3, 1e3).map(lambda x: round(x, 3)), min_size=1, max_size=9),
     st.floats(-1e3, 1e3),
@@ -643,7 +641,6 @@ def test_neighbours_are_told_apart_in_grey(first, second):
     assert abs(lightness(first) - lightness(second)) >= 5
 
 
-@settings(deadline=None)
 @given(st.integers(1, len(figures.PALETTE)))
 def test_every_name_has_a_look_of_its_own(count):
     names = [f"m{i}" for i in range(count)]
@@ -746,7 +743,6 @@ def test_numbers(value, plain, signed):
     assert blocks.number(value, sign=True) == signed
 
 
-@settings(deadline=None)
 @given(st.floats(-1e9, 1e9).filter(lambda x: x != 0))
 def test_a_number_is_right_to_three_digits(value):
     assert float(blocks.number(value)) == pytest.approx(value, rel=0.00501)

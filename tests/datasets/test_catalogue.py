@@ -130,7 +130,7 @@ def test_fingerprint_of_a_file_is_its_sha256(tmp_path):
     assert fingerprint(file) == hashlib.sha256(b"+1 1:2\n-1 2:1\n").hexdigest()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_fingerprint_changes_with_any_byte_and_only_then(data):
     with tempfile.TemporaryDirectory() as folder:

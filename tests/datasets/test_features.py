@@ -113,7 +113,7 @@ def matrices():
 
 
 class TestOwnFiles:
-    @settings(deadline=None, max_examples=40)
+    @settings(max_examples=40)
     @given(
         matrices(), st.booleans(), st.sampled_from(sorted(PACK)), st.sampled_from([(-1, 1), (0, 1), (1, 2)])
     )
@@ -130,7 +130,7 @@ class TestOwnFiles:
         np.testing.assert_allclose(found.toarray(), X, rtol=1e-14)
         np.testing.assert_array_equal(y, np.where(positive == 1, 1, -1))
 
-    @settings(deadline=None, max_examples=25)
+    @settings(max_examples=25)
     @given(matrices())
     def test_npz_round_trip(self, problem):
         X, y = problem
@@ -141,7 +141,7 @@ class TestOwnFiles:
         np.testing.assert_array_equal(found, X)
         np.testing.assert_array_equal(signs, 2 * y - 1)
 
-    @settings(deadline=None, max_examples=100)
+    @settings(max_examples=100)
     @given(st.sampled_from([".bz2", ".gz"]), st.data())
     def test_a_damaged_file_is_refused_or_reads_the_same(self, suffix, data):
         text = b"".join(b"%d 1:%d 3:0.25\n" % (1 if k % 2 else -1, k + 1) for k in range(40))

@@ -119,14 +119,12 @@ def test_tiny_imagenet18():
 
 
 class TestIdx:
-    @settings(deadline=None)
     @given(arrays(np.uint8, array_shapes(max_dims=4, max_side=5)))
     def test_round_trip(self, array):
         with tempfile.TemporaryDirectory() as folder:
             write_idx(Path(folder, "file"), array)
             np.testing.assert_array_equal(read_idx(Path(folder, "file")), array)
 
-    @settings(deadline=None)
     @given(arrays(np.uint8, array_shapes(max_dims=3, max_side=4)), st.data())
     def test_any_other_length_is_refused(self, array, data):
         with tempfile.TemporaryDirectory() as folder:
@@ -163,7 +161,7 @@ class TestIdx:
 
 
 class TestArchives:
-    @settings(deadline=None, max_examples=30)
+    @settings(max_examples=30)
     @given(
         st.sampled_from([(), (1,), (3,)]).flatmap(
             lambda channels: arrays(
@@ -183,7 +181,7 @@ class TestArchives:
         assert mine.test_labels.dtype == np.int64
         assert mine.classes == tuple(str(k) for k in range(len(images)))
 
-    @settings(deadline=None, max_examples=150)
+    @settings(max_examples=150)
     @given(st.data())
     def test_a_damaged_archive_is_refused_or_reads_the_same(self, data):
         images, labels = np.arange(24, dtype=np.uint8).reshape(2, 2, 2, 3), np.array([0, 1])

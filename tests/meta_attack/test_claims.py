@@ -73,7 +73,7 @@ def test_methods_with_fewer_images_are_compared_on_the_common_ones():
     assert CLAIMS["tab-2.4"][0].decide(few).verdict == "not tested at this profile"
     three = pool({"Meta attack": 1.0, "ZOO": 30.0, "Bandits": 0.5})
     finding = CLAIMS["tab-2.4"][0].decide(three[(three.method != "Bandits") | (three.image < 30)])
-    assert finding.verdict == "holds" and "left out: Bandits on digits (30 images" in finding.reason
+    assert finding.verdict == "holds" and "left out: Bandits on digits (30 of 50 images" in finding.reason
 
 
 def test_success_within_the_rivals_budget():

@@ -198,7 +198,7 @@ def test_victim_images_settings_and_global_generator_are_left_alone(case, room):
     more=st.integers(1, 400),
     border=st.sampled_from([0, 0.3, 0.9]),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_invariants(case, make, hook, seed, victim, targeted, more, border):
     model, images = make.victim(victim), make.pictures(3, victim)
     if border:

@@ -219,7 +219,7 @@ def frames_of_blocks(draw):
     return frames
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(frames_of_blocks())
 def test_following_is_what_its_docstring_says_pixel_by_pixel(frames):
     vectors = [Vectors(np.array(boxes, int).reshape(-1, 4), ways) for boxes, ways in frames]

@@ -17,7 +17,7 @@ def noise(n=2, size=9):
     return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6))
 def test_look_up_is_grid_sample_with_aligned_corners(seed):
     generator = torch.Generator().manual_seed(seed)

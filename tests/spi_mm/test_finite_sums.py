@@ -89,7 +89,7 @@ def test_curvatures_of_loss_and_regulariser_stay_within_their_constants():
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_smoothness_constants_bound_gradient_differences(data, seed):
     X, y = data()
     rng = np.random.default_rng(seed)

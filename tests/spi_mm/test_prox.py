@@ -32,7 +32,7 @@ penalties = st.one_of(
 
 
 @given(penalty=penalties, z=points, rho=curvatures)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_prox_of_each_penalty_beats_a_dense_grid(penalty, z, rho):
     def objective(x):
         return penalty.phi(np.abs(x)) + 0.5 * rho * (x - z) ** 2
@@ -59,7 +59,7 @@ def test_a_tie_of_the_log_sum_prox_goes_to_zero():
 
 
 @given(lam=weights, rho=curvatures, seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_prox_on_the_ball_beats_random_feasible_points(lam, rho, seed):
     rng = np.random.default_rng(seed)
     z = rng.standard_normal(3) * rng.choice([0.3, 2.0])
@@ -81,7 +81,6 @@ def test_prox_on_the_ball_beats_random_feasible_points(lam, rho, seed):
     at=points,
     u=points,
 )
-@settings(deadline=None)
 def test_slopes_give_tangents_that_majorise(penalty, at, u):
     at, u = abs(at), abs(u)
     tangent = penalty.phi(np.array(at)) + penalty.slope(np.array(at)) * (u - at)
@@ -92,7 +91,7 @@ def test_slopes_give_tangents_that_majorise(penalty, at, u):
 
 
 @given(penalty=penalties, seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_distance_vanishes_exactly_at_fixed_points_of_the_prox(penalty, seed):
     """If x = prox(x - g/rho) then 0 is in g + dh(x)."""
     rng = np.random.default_rng(seed)
@@ -104,7 +103,7 @@ def test_distance_vanishes_exactly_at_fixed_points_of_the_prox(penalty, seed):
 
 
 @given(penalty=penalties, rho=curvatures, seed=st.integers(0, 2**32 - 1), linearise=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_compiled_prox_agrees(penalty, rho, seed, linearise):
     rng = np.random.default_rng(seed)
     h = Linearised(penalty) if linearise else penalty

@@ -66,7 +66,7 @@ def test_compiled_and_plain_loops_agree(data, counting, method):
 
 
 @given(method=st.sampled_from(sorted(METHODS)), budget=st.integers(0, 600), cut=st.integers(0, 600))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_every_method_counts_exactly_and_keeps_within_its_budget(data, counting, method, budget, cut):
     X, y = data()
     run = create(counting(NonconvexLogistic(X, y, 0.1)), method, seed=1)

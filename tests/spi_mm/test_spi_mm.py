@@ -124,7 +124,7 @@ def test_sparse_and_dense_data_give_the_same_path(data):
 
 
 @given(n=st.integers(1, 40), b=st.integers(1, 7), q=st.integers(1, 9), budget=st.integers(0, 500))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_evaluations_are_counted_exactly(counting, n, b, q, budget):
     rng = np.random.default_rng(0)
     y = np.where(np.arange(n + 1) % 2, 1, -1)

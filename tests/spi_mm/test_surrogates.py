@@ -39,7 +39,7 @@ def classical(X, y):
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_classical_surrogates_majorise_and_touch(data, seed):
     rng = np.random.default_rng(seed)
     X, y = data()
@@ -63,7 +63,7 @@ def test_classical_surrogates_majorise_and_touch(data, seed):
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_exact_mm_descends_with_every_surrogate(data, seed):
     rng = np.random.default_rng(seed)
     X, y = data()
@@ -188,7 +188,7 @@ def test_setting_the_constant_to_the_value_at_the_iterate_would_bias_the_surroga
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_affine_form_of_the_path_integrated_surrogate(data, seed):
     rng = np.random.default_rng(seed)
     X, y = data()
