@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from thesislib import datasets, memo, sources
-from thesislib.memo import memoised, saved_seconds, write_atomic
+from thesislib.memo import memoised, saved_seconds, took_before, unfinished, write_atomic
 
 calls: list[str] = []
 
@@ -574,3 +574,51 @@ def test_the_caches_own_code_does_not_join_the_key(cache, monkeypatch):
         "download.py",
         "places.py",
     }
+
+
+def test_a_killed_call_goes_on_where_it_was(cache, clock, new_process):
+    """Three parts of 2 seconds: the first process is killed after two, the second makes the third."""
+    seen = []
+
+    @memoised()
+    def inner(n):
+        seen.append(unfinished())
+        return n
+
+    @memoised()
+    def outer(n):
+        kept = unfinished()
+        parts = int(kept.read_text()) if kept.exists() else 0
+        took_before(2 * parts)
+        inner(n)
+        assert unfinished() == kept  # and not that of the call inside
+        for part in range(parts, 3):
+            seen.append(part)
+            clock(2)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(str(part + 1))
+            if part == 1 and not parts:
+                raise KeyboardInterrupt
+        return kept
+
+    with pytest.raises(KeyboardInterrupt):
+        outer(1)
+    left = [p for p in files(cache) if p.suffix == ".unfinished"]
+    assert len(left) == 1 and [s for s in seen if isinstance(s, int)] == [0, 1]
+    new_process()
+    assert outer(1) == left[0] and [s for s in seen if isinstance(s, int)] == [0, 1, 2]
+    assert left[0] not in seen and not left[0].exists()
+    assert saved_seconds() == pytest.approx(4)  # with its own two, this process knows of six
+    new_process()
+    outer(1)
+    assert saved_seconds() == pytest.approx(6)
+
+
+def test_what_is_not_kept_has_no_place(cache, monkeypatch):
+    @memoised()
+    def place(n):
+        return unfinished()
+
+    assert unfinished() is None and place(1) is not None
+    monkeypatch.setattr(memo, "_edited", {"some file"})
+    assert place(2) is None

@@ -27,10 +27,10 @@ except ImportError:  # not on Windows; two processes may then compute the same r
 P = ParamSpec("P")
 R = TypeVar("R")
 # What this process was spared, by result; what it computed itself; and, for each memoised call under way, its
-# results so far with their own seconds and the seconds that calls inside it took.
+# results so far with their own seconds, the seconds that are not its own, and where its result will be.
 _saved: dict[str, float] = {}
 _made: set[str] = set()
-_open: list[tuple[dict[str, float], list[float]]] = []
+_open: list[tuple[dict[str, float], list[float], Path]] = []
 _BEGAN = time.time()
 _edited: set[Path] = set()
 calls: dict[str, tuple[str, dict[str, Any]]] = {}
@@ -48,6 +48,23 @@ def saved_seconds() -> float:
     A result that several others were made from counts once, however often it was read.
     """
     return sum(_saved.values())
+
+
+def unfinished() -> Path | None:
+    """Where the memoised call under way can keep what it has so far, for a later process to go on from.
+
+    The file's name goes with the result's, so that whoever asks again for the same result finds it; once the result
+    is kept, it is removed. None outside of memoised calls, and where results are not kept.
+    """
+    return None if _edited or not _open else _open[-1][2].with_suffix(".unfinished")
+
+
+def took_before(seconds: float) -> None:
+    """Count what an earlier process spent on the memoised call under way: this one was spared it."""
+    if _open:
+        _, others, path = _open[-1]
+        others.append(-seconds)
+        _saved[path.name] = seconds
 
 
 def memoised(data: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -93,13 +110,13 @@ def memoised(data: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
             path.parent.mkdir(
                 parents=True, exist_ok=True
             )  # what cannot be kept is not worth hours of computing
-            _open.append(({}, []))
+            _open.append(({}, [], path))
             start = time.perf_counter()
             try:
                 result = function(*args, **kwargs)
             finally:
                 elapsed = time.perf_counter() - start
-                costs, inner = _open.pop()
+                costs, inner, _ = _open.pop()
                 if _open:
                     _open[-1][1].append(elapsed)
             costs = {**costs, path.name: elapsed - sum(inner)}
@@ -107,6 +124,7 @@ def memoised(data: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
             if _open:
                 _open[-1][0].update(costs)
             write_atomic(path, pickle.dumps((result, costs), protocol=pickle.HIGHEST_PROTOCOL))
+            path.with_suffix(".unfinished").unlink(missing_ok=True)
             return result
 
         return call

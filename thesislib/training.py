@@ -53,6 +53,7 @@ from tqdm.auto import tqdm
 
 from thesislib.augment import crop, flip
 from thesislib.checkpoints import Checkpoint
+from thesislib.memo import took_before
 from thesislib.prediction import accuracy, checked, forward, predict, ready
 from thesislib.recipe import Recipe, learning_rate, make_optimiser
 
@@ -96,7 +97,8 @@ def fit(
         Evaluated every ``recipe.test_every`` epochs.
     loss : callable, optional
         ``loss(logits, labels, epoch)``, a mean over the batch; cross-entropy by default. The epoch, from 0,
-        serves deferred re-weighting. Logits arrive in float32 at either precision.
+        serves deferred re-weighting. Logits arrive in float32 at either precision. One that remembers anything from
+        step to step needs ``state_dict`` and ``load_state_dict``, as modules have, for a checkpoint to keep it.
     sampler : callable, optional
         ``sampler(epoch, generator)`` gives an epoch's indices in their order, int64, repeated or left out as
         it likes; a random permutation by default.
@@ -148,6 +150,9 @@ def fit(
             file = Checkpoint(checkpoint, recipe, train, facts or {}, seed=seed, precision=precision)
             if rest := file.load(model, loop.optimiser):
                 rows, best = rest["rows"], rest["best"]
+                took_before(sum(row["seconds"] for row in rows))
+                if rest.get("loss"):
+                    loss.load_state_dict(rest["loss"])
         for epoch in range(len(rows), recipe.epochs):
             began = time.perf_counter()
             row = {"epoch": epoch, **loop.epoch(data, epoch, seed, bar), **loop.score(tests, epoch)}
@@ -159,7 +164,8 @@ def fit(
                 best = copy.deepcopy(model.state_dict())
             rows.append(row)
             if checkpoint is not None and team.rank == 0:
-                file.save(model, loop.optimiser, rows=rows, best=best)
+                state = loss.state_dict() if hasattr(loss, "state_dict") else {}
+                file.save(model, loop.optimiser, rows=rows, best=best, loss=state)
         if best:
             model.load_state_dict(best)
         model.eval()

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 from thesislib import sources
+from thesislib.checkpoints import Checkpoint
 from thesislib.companion import records
 from thesislib.dual_phase import experiments, live, pool
 from thesislib.dual_phase.columns import STAND_INS, cifar
-from thesislib.dual_phase.runs import head_of
+from thesislib.dual_phase.runs import Finish, head_of, measured
 from thesislib.dual_phase.settings import METHODS, PROFILES, SEARCH, grids, resolve
 
 SMALL = resolve("smoke", repeats=1, methods=("CE", "Dual-phase"))
@@ -157,3 +158,27 @@ def test_the_published_recipe():
     np.testing.assert_allclose(rates, [0.02, 0.1, 0.1, 1e-3, 1e-3, 1e-5])
     assert cifar(200).phase_two.length * 10 == 4000 * 128
     assert set(STAND_INS) == {d for d in STAND_INS if STAND_INS[d].stands_for}
+
+
+@pytest.mark.parametrize("method", ["CE", "Dual-phase", "cRT"])
+def test_a_killed_training_goes_on_where_it_was(method, tmp_path, monkeypatch):
+    """A process that dies after half of each stage: no epoch is trained twice, and the result is the same."""
+    case = pool.case(SMALL, SMALL.dataset[0], method, 1)
+    monkeypatch.setenv("THESISLIB_CACHE", str(tmp_path / "whole"))
+    whole, save = measured(SMALL.dataset[0], *case), Checkpoint.save
+    epochs, died = [], set()
+
+    def dies(self, *args, rows, **rest):
+        save(self, *args, rows=rows, **rest)
+        epochs.append((self.path, len(rows)))
+        if 2 * len(rows) >= self.run["epochs"] and self.path not in died:
+            died.add(self.path)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "save", dies)
+    monkeypatch.setenv("THESISLIB_CACHE", str(tmp_path / "in parts"))
+    for _ in range(1 + (case[1] != Finish())):
+        with pytest.raises(KeyboardInterrupt):
+            measured(SMALL.dataset[0], *case)
+    assert measured(SMALL.dataset[0], *case) == whole
+    assert len(epochs) == len(set(epochs)) and not any(path.exists() for path in died)

@@ -92,3 +92,24 @@ def test_bad_input():
         GradientAngles([], torch.zeros(4, dtype=torch.bool))
     with pytest.raises(ValueError, match="every = 0"):
         GradientAngles([], torch.tensor([True, False]), every=0)
+
+
+def test_a_resumed_training_has_the_angles_of_one_that_was_not_stopped(problem, tmp_path):
+    model, images, labels = problem
+    recipe, head = Recipe(epochs=4, batch=8, lr=0.05), torch.tensor([True, True, False, False])
+
+    def stop(_, row):
+        if row["epoch"] == 2:  # the third epoch is lost with the process
+            raise KeyboardInterrupt
+
+    def measured(model, **options):
+        meter = GradientAngles(backbone_parameters(model), head, every=2)
+        fit(model, (images, labels), recipe, loss=meter, **options)
+        return meter.rows()
+
+    whole = measured(copy.deepcopy(model))
+    file = tmp_path / "training.pt"
+    with pytest.raises(KeyboardInterrupt):
+        measured(copy.deepcopy(model), checkpoint=file, on_epoch=stop)
+    assert measured(copy.deepcopy(model), checkpoint=file) == whole
+    assert whole["steps"] == [2, 2]  # of epochs 0 and 2: the step counts on from epoch to epoch

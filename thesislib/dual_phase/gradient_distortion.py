@@ -97,6 +97,16 @@ class GradientAngles:
         found = torch.autograd.grad(loss, self.parameters, retain_graph=True)
         return torch.cat([g.flatten() for g in found]).float()
 
+    def state_dict(self) -> dict:
+        """What was measured so far, for a checkpoint."""
+        angles = torch.stack(self._angles) if self._angles else torch.empty(0, len(MEASURES))
+        return {"step": self._step, "epochs": list(self._epochs), "angles": angles}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self._step, self._epochs = state["step"], list(state["epochs"])
+        self._angles = list(state["angles"].to(self.parameters[0].device))
+
     def rows(self) -> dict[str, list[float]]:
         """Mean and standard deviation of each angle, epoch by epoch, in degrees.
 

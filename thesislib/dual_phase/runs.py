@@ -40,7 +40,7 @@ from thesislib.longtail import (
 )
 from thesislib.longtail.images import images_of
 from thesislib.longtail.machine import made_on
-from thesislib.memo import memoised
+from thesislib.memo import memoised, unfinished
 from thesislib.models.residual import cifar_resnet
 from thesislib.recipe import Recipe
 from thesislib.training import fit, predict, seeded
@@ -158,6 +158,7 @@ def trained(dataset: str, training: Training) -> dict:
         "device": training.device,
         "precision": training.precision,
         "seed": training.seed,
+        "checkpoint": unfinished(),
     }
     angles = None
     if training.more_than is not None:
@@ -226,6 +227,7 @@ def finished(training: Training, finish: Finish) -> nn.Sequential:
     train = data["train"], data["train_labels"]
     where = {"device": training.device, "precision": training.precision}
     options = {**where, "augment": CropFlip(training.pad, training.flip), "seed": training.seed}
+    options["checkpoint"] = unfinished()
     match finish.kind:
         case "none" | "Logit adjustment":
             return model

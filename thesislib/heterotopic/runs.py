@@ -34,7 +34,7 @@ from thesislib.longtail import (
 )
 from thesislib.longtail.images import images_of
 from thesislib.longtail.machine import made_on
-from thesislib.memo import memoised
+from thesislib.memo import memoised, unfinished
 from thesislib.models.residual import cifar_resnet
 from thesislib.recipe import Recipe
 from thesislib.training import fit, predict, seeded
@@ -261,6 +261,7 @@ def _channels(body: nn.Module) -> int:
 def _data_and_options(dataset: str, training: Training) -> tuple[tuple[Tensor, Tensor], dict]:
     data = images_of(dataset, training.ratio)
     how = {"device": training.device, "precision": training.precision, "seed": training.seed}
+    how["checkpoint"] = unfinished()
     return (data["train"], data["train_labels"]), how
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thesislib.datasets import load_images
-from thesislib.memo import memoised
+from thesislib.memo import memoised, unfinished
 from thesislib.models import make_model
 from thesislib.recipe import Recipe
 from thesislib.training import fit, predict, seeded
@@ -110,6 +110,7 @@ def trained(
         return (images + noise * drawn).clamp(0, 1)
 
     fit(model, (data["train"], data["train_labels"]), recipe, augment=noisy if noise else None, seed=seed,
-        device=device, test=(data["test"], data["test_labels"]) if recipe.keep_best else None)  # fmt: skip
+        device=device, test=(data["test"], data["test_labels"]) if recipe.keep_best else None,
+        checkpoint=unfinished())  # fmt: skip
     correct = predict(model, data["test"]).argmax(1).cpu() == data["test_labels"]
     return {"weights": model.cpu().state_dict(), "correct": correct}
