@@ -79,9 +79,9 @@ def test_shares_err_no_more_often_than_they_say(n, rates):
     for _ in range(4000):
         drawn = rng.random(n)
         first, second = drawn < alone, (drawn >= alone) & (drawn < alone + other)
-        found.append(paired_shares(first, second, margin=margin, unit=""))
-    assert np.mean([c.low > 0 for c in found]) < 0.04
-    assert np.mean([c.low <= 0 <= c.high for c in found]) > 0.94
+        found.append(paired_shares(first, second, unit="").above(-margin))
+    assert np.mean([c.verdict == "holds" for c in found]) < 0.04
+    assert np.mean([c.verdict == "undecided" for c in found]) > 0.94
 
 
 def test_shares_are_the_textbook_interval():
@@ -241,7 +241,11 @@ def test_what_cannot_be_compared(compare, first, second, said):
 intervals = (
     st.tuples(numbers, numbers).map(sorted).map(lambda ends: ends if ends[0] < ends[1] else [0.0, 1.0])
 )
-comparisons = intervals.map(lambda ends: Comparison(sum(ends) / 2, *ends, n=5, pairs="seeds", unit=""))
+comparisons = st.builds(
+    lambda ends, threshold: Comparison(sum(ends) / 2, *ends, n=5, pairs="seeds", unit="").above(threshold),
+    intervals,
+    st.just(0.0) | numbers,
+)
 
 
 @given(st.lists(comparisons, min_size=1, max_size=8), st.randoms())
@@ -273,12 +277,13 @@ def test_the_weakest_of_none():
         weakest([])
 
 
-@given(intervals)
-def test_a_verdict_is_the_sign_of_an_interval(ends):
-    verdict = Comparison(0.0, *ends, n=5, pairs="seeds", unit="").verdict
-    assert verdict in VERDICTS
-    assert (verdict == "holds") == all(x > 0 for x in ends)
-    assert (verdict == "does not hold") == all(x < 0 for x in ends)
+@given(intervals, numbers)
+def test_a_verdict_is_where_an_interval_lies(ends, threshold):
+    plain = Comparison(0.0, *ends, n=5, pairs="seeds", unit="")
+    for level, verdict in ((0, plain.verdict), (threshold, plain.above(threshold).verdict)):
+        assert verdict in VERDICTS
+        assert (verdict == "holds") == all(x > level for x in ends)
+        assert (verdict == "does not hold") == all(x < level for x in ends)
 
 
 # ---- pairing rows

@@ -1,14 +1,14 @@
 """Claims and the paired comparisons that decide them.
 
 A claim is a sentence and a function of a run's frame. The function returns a :class:`Comparison`, oriented so
-that a positive difference speaks for the claim; its interval decides the verdict. Comparisons are **paired**:
-same seed, split, initialisation, images on both sides.
+that a positive difference speaks for the claim, or one above a threshold; its interval decides the verdict.
+Comparisons are **paired**: same seed, split, initialisation, images on both sides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from scipy import special
 MIN_SEEDS = 5
 MIN_ITEMS = 50
 Verdict = Literal["holds", "does not hold", "undecided", "not tested at this profile"]
+Source = Literal["caption", "abstract", "inferred", "ours"]
 
 
 class NotTested(ValueError):
@@ -40,6 +41,8 @@ class Comparison:
         Unit of the difference, ``"factor in gradient evaluations, log10"``, say.
     label : str
         Which comparison this is, ``"a9a: SPI-MM against MISO"``, say.
+    threshold : float
+        Above it a difference speaks for the claim: below 0 where something may be lost.
     """
 
     estimate: float
@@ -49,12 +52,25 @@ class Comparison:
     pairs: str
     unit: str
     label: str = ""
+    threshold: float = 0.0
 
     @property
     def verdict(self) -> Verdict:
-        if self.low > 0:
+        if self.low > self.threshold:
             return "holds"
-        return "does not hold" if self.high < 0 else "undecided"
+        return "does not hold" if self.high < self.threshold else "undecided"
+
+    def above(self, threshold: float) -> Comparison:
+        """The same comparison, with another threshold.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> alike = paired_shares(np.ones(200), np.ones(200), unit="success rate")
+        >>> alike.verdict, alike.above(-0.05).verdict
+        ('undecided', 'holds')
+        """
+        return replace(self, threshold=threshold)
 
 
 def paired_t(first: np.ndarray, second: np.ndarray, *, unit: str, label: str = "") -> Comparison:
@@ -148,11 +164,10 @@ def paired_shares(
     second: np.ndarray,
     *,
     unit: str,
-    margin: float = 0.0,
     pairs: str = "images",
     label: str = "",
 ) -> Comparison:
-    """Difference of two success rates on the same items, and a margin, with the interval of Bonett and Price.
+    """Difference of two success rates on the same items, with the interval of Bonett and Price.
 
     Resampling would not do: where all items agree, or all disagreements are of one kind, a resample has no more to
     say, and the interval is a point. One more item on which the first succeeds alone, and one for the second, keep it
@@ -163,8 +178,6 @@ def paired_shares(
     first, second : array, shape (items,)
         1 or True for a success, 0 or False for none.
     unit, pairs, label : str
-    margin : float
-        Added to the difference and its interval: what the first may fall short by.
 
     Raises
     ------
@@ -176,9 +189,9 @@ def paired_shares(
     Examples
     --------
     >>> import numpy as np
-    >>> alike = paired_shares(np.ones(50), np.ones(50), unit="success rate", margin=0.05)
-    >>> alike.verdict, paired_shares(np.ones(200), np.ones(200), unit="success rate", margin=0.05).verdict
-    ('undecided', 'holds')
+    >>> alike = paired_shares(np.ones(50), np.ones(50), unit="success rate")
+    >>> alike.estimate, round(alike.low, 2), round(alike.high, 2)
+    (0.0, -0.05, 0.05)
     """
     gain = _differences(first, second, axes=(1,))
     if not np.isin(np.concatenate([first, second]), (0, 1)).all():
@@ -188,17 +201,18 @@ def paired_shares(
         raise NotTested(f"{n} of {MIN_ITEMS} {pairs} needed for an interval")
     alone, other = ((np.sum(gain == side) + 1) / (n + 2) for side in (1, -1))
     reach = float(special.ndtri(0.975) * np.sqrt((alone + other - (alone - other) ** 2) / (n + 2)))
-    centre = float(alone - other) + margin
-    return Comparison(float(gain.mean()) + margin, centre - reach, centre + reach, n, pairs, unit, label)
+    centre = float(alone - other)
+    return Comparison(float(gain.mean()), centre - reach, centre + reach, n, pairs, unit, label)
 
 
 def weakest(comparisons: Iterable[Comparison]) -> Comparison:
     """The comparison that decides a claim about all of them (intersection-union test).
 
-    "Better than every rival" holds if every interval lies above zero, fails if one lies below. So the
-    comparison with the lowest upper bound decides if that is below zero, else the one with the lowest lower
-    bound. Each interval keeps its own level, and so does "holds". "Does not hold" does not: of several comparisons
-    one falls below zero by chance more often than each does (with six equal rivals and five seeds 11 % of the time).
+    "Better than every rival" holds if every interval lies above its threshold, fails if one lies below. So the
+    comparison with the lowest upper bound, seen from there, decides if that is below, else the one with the lowest
+    lower bound. Each interval keeps its own level, and so does "holds". "Does not hold" does not: of several
+    comparisons one falls below zero by chance more often than each does (with six equal rivals and five seeds 11 % of
+    the time).
 
     Parameters
     ----------
@@ -213,8 +227,8 @@ def weakest(comparisons: Iterable[Comparison]) -> Comparison:
     found = list(comparisons)
     if not found:
         raise ValueError("no comparison given")
-    worst = min(found, key=lambda c: c.high)
-    return worst if worst.high < 0 else min(found, key=lambda c: c.low)
+    worst = min(found, key=lambda c: c.high - c.threshold)
+    return worst if worst.verdict == "does not hold" else min(found, key=lambda c: c.low - c.threshold)
 
 
 def pairs(frame: pd.DataFrame, value: str, first: str, second: str, *, of: str = "method", on: list[str]):
@@ -260,6 +274,7 @@ class Finding:
     pairs: str = ""
     unit: str = ""
     reason: str = ""
+    threshold: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -285,7 +300,7 @@ class Claim:
     """
 
     sentence: str
-    source: Literal["caption", "abstract", "inferred", "ours"]
+    source: Source
     test: Callable[[pd.DataFrame], Comparison]
 
     def decide(self, frame: pd.DataFrame) -> Finding:
@@ -294,9 +309,8 @@ class Claim:
             c = self.test(frame)
         except NotTested as reason:
             return Finding(self.sentence, self.source, "not tested at this profile", reason=str(reason))
-        return Finding(
-            self.sentence, self.source, c.verdict, c.estimate, c.low, c.high, c.n, c.pairs, c.unit, c.label
-        )
+        measured = c.estimate, c.low, c.high, c.n, c.pairs, c.unit, c.label, c.threshold
+        return Finding(self.sentence, self.source, c.verdict, *measured)
 
 
 def _differences(first: np.ndarray, second: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:

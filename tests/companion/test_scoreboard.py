@@ -99,8 +99,8 @@ def test_one_sentence_has_all_its_outcomes_below_it():
     assert shown.count("Second.") == 1
     after = " ".join(shown.split("Second.")[1].split())
     assert after.startswith(
-        "holds on digits (stand-in, laptop): +2 [+1, +3] points, 60 images; decided by new against old. "
-        "undecided on mnist (stand-in, recorded): +0.5 [-0.5, +1.5] points, 60 images; decided by new against old."
+        "holds on digits (stand-in, laptop): +2 [+1, +3] points, 60 images; positive speaks for it; decided by new against old. "
+        "undecided on mnist (stand-in, recorded): +0.5 [-0.5, +1.5] points, 60 images; positive speaks for it; decided by new against old."
     )
 
 
@@ -241,6 +241,35 @@ def test_a_minute_shows_an_abstracts_claim_of_each_chapter_where_there_is_one(do
         assert (
             f"scoreboard.html?chapter={chapter.number}" in line and f"thesis run ch{chapter.number}" in line
         )
+
+
+def test_a_minute_has_every_outcome_of_its_sentence_long_runs_first():
+    said = claim("holds", "dual-phase wins", source="abstract")
+    found = [
+        row("tab-4.2", [said]),
+        row("tab-4.5", [claim("undecided", "dual-phase wins", source="abstract")]),
+    ]
+    kept = [
+        long("tab-4.5", [claim("does not hold", "dual-phase wins", source="abstract")], "cifar100_lt-paper")
+    ]
+    text = board_page.minute(board.document(found, kept, "laptop"))
+    (line,) = [" ".join(words(line).split()) for line in re.findall(r"<tr><td>.*?</tr>", text, re.S)]
+    assert re.findall(r"(holds|does not hold|undecided) on (\w+) \(.*?\), (Table [\d.]+)", line) == [
+        ("does not hold", "cifar100_lt", "Table 4.5"),
+        ("holds", "digits", "Table 4.2"),
+        ("undecided", "digits", "Table 4.5"),
+    ]
+
+
+def test_the_conclusion_says_each_claim_once_and_folds_what_is_not_the_thesiss():
+    found = [
+        row("tab-2.4", [claim("holds", "fewer queries"), claim("undecided", "ours agrees", source="ours")])
+    ]
+    kept = [long("tab-2.4", [claim("does not hold", "fewer queries")])]
+    text = board.verdicts_by_chapter(found, kept).split("**Chapter 3")[0].split("**Chapter 2")[1]
+    stated, folded = text.split("{dropdown}")
+    assert stated.count("fewer queries") == 1 and "ours agrees" not in stated and "ours agrees" in folded
+    assert stated.index("does not hold") < stated.index("[holds]") and "mnist" in stated
 
 
 # ---- how to cite

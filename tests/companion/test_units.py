@@ -405,11 +405,10 @@ def test_a_record_with_a_json_is_whole(written, monkeypatch):
         (("mnist", "cifar10"), ["mnist", "digits"], "paper", {}, "stand-in"),
         (("mnist", "cifar10"), [], "paper", {}, "stand-in"),
         # It needs no data
-        ((), [], "paper", {}, "paper"),
-        ((), [], "laptop", {}, "thesis-data"),
+        ((), [], "paper", {}, "no-data"),
+        (None, [], "laptop", {"steps": 3}, "no-data"),
         ((), ["mnist"], "paper", {}, "stand-in"),
         # Nobody knows
-        (None, [], "paper", {}, "stand-in"),
         (None, ["a9a"], "paper", {}, "stand-in"),
     ],
 )
@@ -532,7 +531,7 @@ def test_mean_and_spread_over_seeds(values, value, random):
     row = found["mnist", "net, ours", "mnist"]
     assert row["repeated"] == pytest.approx(np.mean(values))
     assert row["difference"] == pytest.approx(np.mean(values) - value, abs=1e-9)
-    if len(values) == 1:
+    if len(values) == 1 or set(values) <= {0, 1, 100}:  # of successes the share says it all
         assert math.isnan(row["sd"])
     else:
         assert row["sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-9)
@@ -727,13 +726,15 @@ def test_the_png_shows_the_same_as_the_svg_was_drawn_from(style):
         (5, "5", "+5"),
         (-5, "-5", "-5"),
         (5.0, "5", "+5"),
-        (12345, "12345", "+12345"),
-        (252009.0, "252009", "+252009"),
+        (9999, "9999", "+9999"),
+        (12345, "12,345", "+12,345"),
+        (252009.0, "252,009", "+252,009"),
         (3.14159, "3.14", "+3.14"),
         (-0.012345, "-0.0123", "-0.0123"),
         (99.96, "100", "+100"),
         (1e-9, "1e-09", "+1e-09"),
-        (1e6, "1e+06", "+1e+06"),
+        (3379578.0, "3,379,578", "+3,379,578"),
+        (1e12, "1e+12", "+1e+12"),
         (float("inf"), "inf", "+inf"),
         (np.float64(2.5), "2.5", "+2.5"),
     ],
@@ -745,7 +746,7 @@ def test_numbers(value, plain, signed):
 
 @given(st.floats(-1e9, 1e9).filter(lambda x: x != 0))
 def test_a_number_is_right_to_three_digits(value):
-    assert float(blocks.number(value)) == pytest.approx(value, rel=0.00501)
+    assert float(blocks.number(value).replace(",", "")) == pytest.approx(value, rel=0.00501)
     assert blocks.number(value, sign=True)[0] == ("-" if value < 0 else "+")
 
 

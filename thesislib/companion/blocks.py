@@ -30,6 +30,7 @@ ORIGIN = {
 }
 STATE_WORDS = {
     "missing": "not regenerated yet",
+    "no-data": "needs no data set",
     "stand-in": "stand-in data",
     "thesis-data": "the thesis's data, reduced budget",
     "paper": "the thesis's data and settings",
@@ -60,14 +61,15 @@ def state(word: str) -> str:
 
 
 def number(value: Any, sign: bool = False) -> str:
-    """Three significant digits, or the text itself; empty for a missing number."""
+    """Three significant digits, large numbers whole, or the text itself; empty for a missing number."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     value += 0.0  # no minus before a zero
-    if abs(value) < 1e6 and (abs(value) >= 1000 or value.is_integer()):
-        return f"{value:+.0f}" if sign else f"{value:.0f}"
+    if 1000 <= abs(value) < 1e12 or (abs(value) < 1000 and value.is_integer()):
+        grouped = "," if abs(value) >= 10_000 else ""
+        return f"{value:{'+' if sign else ''}{grouped}.0f}"
     return f"{value:+.3g}" if sign else f"{value:.3g}"
 
 
@@ -84,13 +86,18 @@ def finding(claim: dict[str, Any]) -> str:
         low, high = number(claim["low"], sign=True), number(claim["high"], sign=True)
         text += (
             f" Measured: **{number(claim['estimate'], sign=True)}** [{low}, {high}] {claim['unit']},"
-            f" {claim['n']} {claim['pairs']}, positive speaks for the claim."
+            f" {claim['n']} {claim['pairs']}; {speaks(claim)} speaks for the claim."
         )
         if claim["reason"]:
             text += f" Decided by {claim['reason']}."
     elif claim["reason"]:
         text += f" Reason: {claim['reason']}."
     return text
+
+
+def speaks(claim: dict[str, Any]) -> str:
+    """Which differences speak for a claim: positive ones, or those above its threshold."""
+    return f"more than {number(claim['threshold'], sign=True)}" if claim.get("threshold") else "positive"
 
 
 def findings(claims: list[dict[str, Any]]) -> str:
@@ -324,16 +331,16 @@ def typed(value: Any) -> str:
 
 
 def _data_line(record: Record) -> str:
-    names = ", ".join(record.dataset) or "made by the notebook"
+    data = f"Data: {', '.join(record.dataset)}" if record.dataset else "Made by the notebook"
     # Rows without a seed are of one at most, however many the run has; a search has seeds of its own.
     count = record.frame()["seed"].nunique() if "seed" in record.keys else 0
     seeds = f", {count} seed{'s' if count != 1 else ''}" if count else ""
-    return f"*Data: {names} ({STATE_WORDS[record.state()]}); profile {record.profile}{seeds}.*"
+    return f"*{data} ({STATE_WORDS[record.state()]}); profile {record.profile}{seeds}.*"
 
 
 def _sourced(rows: pd.DataFrame) -> str:
     """Reported rows with source and confidence."""
-    value = [f"{number(v)} {u}".strip() for v, u in zip(rows["reported"], rows["unit"], strict=True)]
+    value = [_with_unit(v, u) for v, u in zip(rows["reported"], rows["unit"], strict=True)]
     return table(rows.assign(value=value)[["dataset", "who", "metric", "value", "source", "confidence"]])
 
 
@@ -347,8 +354,11 @@ def _data(row: dict) -> str:
 def _reported(row: dict) -> str:
     if not isinstance(row["source"], str):
         return ""
-    value = number(row["reported"]) or "unknown"
-    return f"{value} {row['unit']} ({row['source']}; {row['confidence']})".replace("  ", " ")
+    return f"{_with_unit(row['reported'], row['unit'])} ({row['source']}; {row['confidence']})"
+
+
+def _with_unit(value: float, unit: str) -> str:
+    return f"{number(value)} {unit}".strip() if number(value) else "unknown"
 
 
 def _repeated(row: dict) -> str:

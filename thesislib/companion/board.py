@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thesislib.companion import blocks, house, provenance, records, reported
+from thesislib.companion import blocks, house, provenance, records, reported, summary
 from thesislib.companion.house import Artefact
 
 FORMAT = 1  # of scoreboard.json
@@ -30,7 +30,7 @@ REPEATED = (
 )
 COLUMNS = (
     "id", "chapter", "section", "title", "recorded", "profile", "state", "dataset", "claim", "source", "verdict",
-    "estimate", "low", "high", "unit", "n", "pairs", "reason", "command", "commit",
+    "estimate", "low", "high", "threshold", "unit", "n", "pairs", "reason", "command", "commit",
 )  # fmt: skip
 
 
@@ -98,9 +98,8 @@ def as_csv(board: dict[str, Any]) -> str:
             facts["dataset"] = " ".join(run["dataset"])
             for claim in run["claims"] or [{}]:
                 low, high = claim.get("interval") or (None, None)
-                said = {
-                    k: claim.get(k) for k in ("source", "verdict", "estimate", "unit", "n", "pairs", "reason")
-                }
+                kept = ("source", "verdict", "estimate", "threshold", "unit", "n", "pairs", "reason")
+                said = {k: claim.get(k) for k in kept}
                 writer.writerow(
                     own | facts | said | {"claim": claim.get("sentence"), "low": low, "high": high}
                 )
@@ -120,19 +119,21 @@ def totals_line(found: list[Row]) -> str:
 
 
 def verdicts_by_chapter(found: list[Row], kept: list[Row]) -> str:
-    """Every decided claim, chapter by chapter, for the conclusion."""
+    """Every claim once, chapter by chapter, with its verdicts, for the conclusion; the thesis's own are open."""
     parts = []
     for chapter in house.chapters().values():
-        mine = [r for r in [*found, *kept] if r.artefact.chapter == chapter.number and r.record]
-        items = [
-            f"- {{ref}}`{r.artefact.label} <{blocks.target(r.artefact.id)}>` ({_where(r)}) "
-            + blocks.finding(claim).removeprefix("- ")
-            for r in sorted(mine, key=lambda r: house.reading_order(r.artefact.id))
-            for claim in r.record.claims
-        ]
-        if chapter.artefacts:
-            text = "{.findings}\n" + "\n".join(items) if items else "Not regenerated yet: no verdict."
-            parts.append(f"**Chapter {chapter.number}, {chapter.short}**\n\n{text}")
+        if not chapter.artefacts:
+            continue
+        here, long = (
+            [r.record for r in part if r.artefact.chapter == chapter.number and r.record]
+            for part in (found, kept)
+        )
+        stated, others = summary.claims(here, long)
+        parts.append(f"**Chapter {chapter.number}, {chapter.short}**")
+        parts.append(summary.listed(stated) if stated else "Of what the thesis states nothing was decided.")
+        if others:
+            title = f"What one would expect, and our own checks ({len(others)})"
+            parts.append(blocks.dropdown(title, summary.listed(others)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -181,7 +182,7 @@ def _run(row: Row, profile: str) -> dict[str, Any]:
 
 
 def _claim(claim: dict[str, Any]) -> dict[str, Any]:
-    kept = ("sentence", "source", "verdict", "estimate", "unit", "n", "pairs", "reason")
+    kept = ("sentence", "source", "verdict", "estimate", "threshold", "unit", "n", "pairs", "reason")
     interval = None if claim["low"] is None else [claim["low"], claim["high"]]
     return {k: claim.get(k) for k in kept} | {"interval": interval}
 
@@ -216,8 +217,3 @@ def _row(artefact: Artefact, record: records.Record | None, chapter: house.Chapt
 @functools.cache
 def _inputs(chapter: str, names: tuple[str, ...]) -> str:
     return provenance.page_inputs(house.chapter(chapter), names)
-
-
-def _where(row: Row) -> str:
-    assert row.record is not None
-    return f"{', '.join(row.record.dataset) or 'made by the notebook'}, {row.record.profile}"

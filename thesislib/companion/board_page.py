@@ -41,7 +41,10 @@ def totals_table(board: dict[str, Any], address: str) -> str:
 
 
 def minute(board: dict[str, Any]) -> str:
-    """For the front page: of each chapter the first claim that an abstract makes, and how each run decided it."""
+    """For the front page: of each chapter the first claim that an abstract makes, and how every run decided it.
+
+    The same sentence may stand under several tables, one a data set; all of them count.
+    """
     lines = [_line("th", ("Chapter", "Claim", "Did it hold here?", "To repeat it"))]
     for chapter in house.chapters().values():
         mine = [e for e in board["artefacts"] if e["chapter"] == chapter.number]
@@ -50,11 +53,12 @@ def minute(board: dict[str, Any]) -> str:
             continue
         entry = next((e for e in claiming if e["claim_from"] == "abstract"), claiming[0])
         decided = _by_sentence(entry)
-        source, sentence = next(
-            (key for key in decided if key[0] == entry["claim_from"]), next(iter(decided))
-        )
-        outcomes = decided[source, sentence]
-        held = [f"{_verdict(claim['verdict'])} {_on(run)}" for run, claim in outcomes]
+        key = next((key for key in decided if key[0] == entry["claim_from"]), next(iter(decided)))
+        outcomes = [(e, run, claim) for e in mine for run, claim in _by_sentence(e).get(key, [])]
+        held = [
+            f"{_verdict(claim['verdict'])} {_on(run)}, {_link(e)}"
+            for e, run, claim in sorted(outcomes, key=lambda o: o[1]["recorded"] is None)  # long runs first
+        ]
         for state in house.STATES:  # one claim may flatter; these are all of them
             said = [
                 c
@@ -64,12 +68,12 @@ def minute(board: dict[str, Any]) -> str:
                 for c in r["claims"]
             ]
             held += [f"All claims ({state}, {board['profile']}): {_counted(said)}"] if said else []
-        command = outcomes[0][0]["command"] if outcomes else f"thesis run {chapter.name}"
+        command = next((run["command"] for _, run, _ in outcomes), f"thesis run {chapter.name}")
         claims = sum(len(_by_sentence(e)) for e in mine)
         every = f"All {claims} claims" if claims > 1 else "The claim"
         cells = [
             f'<a href="notebooks/{chapter.slug}.html">{chapter.number}. {html.escape(chapter.short)}</a>',
-            f'{html.escape(_said(source, sentence))} <a href="{entry["page"]}">{_label(entry)}</a>',
+            html.escape(_said(*key)),
             "<br>".join(held) or "not regenerated yet",
             f'{_code(command)}<br><a href="book/scoreboard.html?chapter={chapter.number}">'
             f"{every} of chapter {chapter.number}</a>",
@@ -193,7 +197,9 @@ def _outcome(run: dict[str, Any], claim: dict[str, Any]) -> str:
         return text + (f": {html.escape(claim['reason'])}." if claim["reason"] else ".")
     low, high = (blocks.number(x, sign=True) for x in claim["interval"])
     text += f": <strong>{blocks.number(claim['estimate'], sign=True)}</strong> [{low}, {high}] "
-    text += html.escape(f"{claim['unit']}, {claim['n']} {claim['pairs']}")
+    text += html.escape(
+        f"{claim['unit']}, {claim['n']} {claim['pairs']}; {blocks.speaks(claim)} speaks for it"
+    )
     return text + (f"; decided by {html.escape(claim['reason'])}." if claim["reason"] else ".")
 
 
@@ -216,7 +222,12 @@ def _said(source: str, sentence: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:].rstrip('.')}."
+    first = text[0] if text[1:2].isupper() else text[0].upper()  # cRT keeps its name
+    return f"{first}{text[1:].rstrip('.')}."
+
+
+def _link(entry: dict[str, Any]) -> str:
+    return f'<a href="{entry["page"]}">{_label(entry)}</a>'
 
 
 def _label(entry: dict[str, Any]) -> str:

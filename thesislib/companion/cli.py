@@ -184,7 +184,7 @@ def _show(a: argparse.Namespace) -> None:
                 low, high = blocks.number(claim["low"], True), blocks.number(claim["high"], True)
                 decided = f"; {claim['reason']}" if claim["reason"] else ""
                 print(f"         {blocks.number(claim['estimate'], True)} [{low}, {high}] {claim['unit']}, "
-                      f"{claim['n']} {claim['pairs']}{decided}")  # fmt: skip
+                      f"{claim['n']} {claim['pairs']}; {blocks.speaks(claim)} speaks for it{decided}")  # fmt: skip
             elif claim["reason"]:
                 print(f"         {claim['reason']}")
         numbers = record.file("csv").relative_to(house.root())

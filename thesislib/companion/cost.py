@@ -132,7 +132,7 @@ def _total(chapter: int, place: str, group: Sequence[Record]) -> dict[str, str]:
         "Run": place,
         "Artefacts": str(len(group)),
         "Wall time": duration(sum(r.provenance["seconds"] for r in group)),
-        "Counted": ", ".join(f"{n:,} {name}" for name, n in counts.items() if n is not None) or "nothing",
+        "Counted": ", ".join(f"{n:,} {name}" for name, n in counts.items() if n is not None) or "not counted",
         "Peak memory": f"{max(memory) / 1000:.1f} GB" if memory else "not measured",
     }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 VERDICTS = ("holds", "does not hold", "undecided", "not tested at this profile")
-STATES = ("missing", "stand-in", "thesis-data", "paper", "stale")
+STATES = ("missing", "no-data", "stand-in", "thesis-data", "paper", "stale")
 
 
 class CompanionError(Exception):

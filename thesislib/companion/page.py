@@ -227,14 +227,19 @@ def _display(myst: str, html: str, plain: str) -> None:
 def _kept_note(record: records.Record) -> str:
     """Whether the code behind a committed record still stands."""
     since = provenance.changed(record)
-    if not since and (again := blocks.replayed(record)):
-        return f"A long run, committed with its commit and versions. Code behind it changed since: {again}."
+    if not since and blocks.replayed(record):
+        return (
+            "A long run, committed with its commit and versions. Code behind it changed since; what speaks for its "
+            "numbers stands under *Where this comes from*."
+        )
     if not since:
         return "A long run, committed with its commit and versions; the code behind it is unchanged."
-    return (
-        f"A long run, committed. **Stale**: {', '.join(f'`{name}`' for name in since)} changed since; "
-        f"`thesis keep --replay {record.folder.name}/{record.id}` "
-        "tells whether its first rows come out again."
+    note = (
+        f"A long run, committed. **Stale**: {len(since)} file{'s' * (len(since) > 1)} behind it changed since; "
+        f"`thesis keep --replay {record.folder.name}/{record.id}` tells whether its first rows come out again."
+    )
+    return blocks.joined(
+        [note, blocks.dropdown("Files changed since", ", ".join(f"`{name}`" for name in since))]
     )
 
 

@@ -117,9 +117,11 @@ class Record:
         return pd.read_csv(io.BytesIO(content), keep_default_na=False, na_values=empty)
 
     def state(self) -> str:
-        """``stand-in``, ``thesis-data`` or ``paper``; ``stale`` is for who knows the current inputs."""
+        """``no-data``, ``stand-in``, ``thesis-data`` or ``paper``; ``stale`` is for who knows the current inputs."""
         known = self.artefact.datasets
-        if known is None or bool(known) != bool(self.dataset) or not set(self.dataset) <= set(known):
+        if not known and not self.dataset:
+            return "no-data"
+        if not known or not self.dataset or not set(self.dataset) <= set(known):
             return "stand-in"
         changed = set(self.parameters) - {"dataset"}  # a long run is made one data set at a time
         return "paper" if self.profile == "paper" and not changed else "thesis-data"

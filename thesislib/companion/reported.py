@@ -40,7 +40,7 @@ def beside(frame: pd.DataFrame, reported: pd.DataFrame, stands_for: Mapping[str,
     frame
         A run's tidy frame with ``dataset``, ``metric``, ``value`` and any of ``model``, ``setting``,
         ``method``. Rows that agree on these are repeats (seeds): their mean and standard deviation are shown,
-        without missing values.
+        without missing values; of successes and failures, 1 and 0, the mean alone.
     reported
         As :func:`read` gives it.
     stands_for
@@ -57,7 +57,7 @@ def beside(frame: pd.DataFrame, reported: pd.DataFrame, stands_for: Mapping[str,
 
     who = [c for c in WHO if c in frame.columns]
     frame = frame.assign(**{c: frame[c].astype(object).fillna("") for c in who})  # or grouping drops rows
-    ours = frame.groupby(["dataset", *who], sort=False)["value"].agg(["mean", "std"]).reset_index()
+    ours = frame.groupby(["dataset", *who], sort=False)["value"].agg(["mean", _spread]).reset_index()
     ours["run on"], ours["row"] = ours["dataset"], range(len(ours))
     ours["dataset"] = ours["dataset"].map(lambda name: stands_for.get(name, name))
     theirs = reported.assign(line=range(len(reported)))
@@ -68,12 +68,17 @@ def beside(frame: pd.DataFrame, reported: pd.DataFrame, stands_for: Mapping[str,
         ", ".join(row[c] for c in WHO[:-1] if isinstance(row.get(c), str) and row[c])
         for row in both.to_dict("records")
     ]
-    both = both.rename(columns={"value": "reported", "mean": "repeated", "std": "sd"})
+    both = both.rename(columns={"value": "reported", "mean": "repeated", "_spread": "sd"})
     both["difference"] = [_difference(row) for row in both.to_dict("records")]
     both["unit"] = both["unit"].fillna("")
     columns = ["dataset", "who", "metric", "reported", "unit", "source", "confidence",
                "repeated", "sd", "run on", "difference"]  # fmt: skip
     return both[columns]
+
+
+def _spread(values: pd.Series) -> float:
+    """Standard deviation; none of a rate, which says it all."""
+    return float("nan") if values.isin((0, 1, 100)).all() else values.std()
 
 
 def file_of(identity: str, kept: str = "") -> str:

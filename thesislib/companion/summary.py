@@ -56,13 +56,13 @@ def results(chapter: Chapter, found: Sequence[Record], kept: Sequence[Record], a
     archive
         Name of the file of :func:`packed`.
     """
-    stated, others = _claims(found, kept)
+    stated, others = claims(found, kept)
     parts = [f"**Result.**\n\n{_tally(found, kept)}"]
     if stated:
-        parts.append(f"**What the thesis states, what did not hold first:**\n\n{_listed(stated)}")
+        parts.append(f"**What the thesis states, what did not hold first:**\n\n{listed(stated)}")
     if against := [c for c in others if c[0] in AGAINST]:
         title = "What did not hold, or is undecided, of what one would expect and of our own checks"
-        parts.append(blocks.dropdown(f"{title} ({len(against)} of {len(others)})", _listed(against)))
+        parts.append(blocks.dropdown(f"{title} ({len(against)} of {len(others)})", listed(against)))
     parts.append(_repeat(chapter, found))
     number = chapter.number
     parts.append(
@@ -110,27 +110,37 @@ def _data(group: Sequence[Record]) -> list[str]:
 
 
 def _tally(found: Sequence[Record], kept: Sequence[Record]) -> str:
-    """A line a run: profile, data, how many claims came out which way."""
+    """A line for each run and state: profile, data, how many claims came out which way; states are never added."""
     lines = []
     for name, group in _runs(found, kept):
-        count = Counter(claim["verdict"] for r in group for claim in r.claims)
-        if not count:
-            continue
-        verdicts = [f"{blocks.verdict(word)} {count[word]}" for word in house.VERDICTS if count[word]]
-        states = dict.fromkeys(blocks.STATE_WORDS[r.state()] for r in group if r.claims and r.dataset)
-        if name != "this run" and any(provenance.changed(r) for r in group):
-            states[blocks.STATE_WORDS["stale"]] = None
         title = name if name != "this run" else f"{name}, {group[0].profile}"
-        data = ", ".join(_data(group))
-        where = f" on *{data}* ({'; '.join(states)})" if data else ""
-        claims = f"{count.total()} claim{'s' * (count.total() > 1)}"
-        lines.append(f"- **{title[0].upper() + title[1:]}**{where}. {claims}: {' · '.join(verdicts)}")
+        states: dict[str, list[Record]] = {}
+        for record in group:
+            stale = name != "this run" and provenance.changed(record)
+            states.setdefault("stale" if stale else record.state(), []).append(record)
+        for state in (s for s in house.STATES if s in states):
+            count = Counter(claim["verdict"] for r in states[state] for claim in r.claims)
+            if not count:
+                continue
+            verdicts = [f"{blocks.verdict(word)} {count[word]}" for word in house.VERDICTS if count[word]]
+            data = ", ".join(_data(states[state]))
+            where = (
+                f" on *{data}* ({blocks.STATE_WORDS[state]})" if data else f" ({blocks.STATE_WORDS[state]})"
+            )
+            claims = f"{count.total()} claim{'s' * (count.total() > 1)}"
+            lines.append(f"- **{title[0].upper() + title[1:]}**{where}. {claims}: {' · '.join(verdicts)}")
     return "\n".join(lines) or "No claim has been put to a run."
 
 
-def _claims(found: Sequence[Record], kept: Sequence[Record]) -> tuple[list[Claimed], list[Claimed]]:
-    """Every sentence once, with how it came out: of the thesis, and all others; what counts against it first."""
-    claims: dict[tuple[bool, str], dict[str, dict[str, list[str]]]] = {}
+def claims(found: Sequence[Record], kept: Sequence[Record]) -> tuple[list[Claimed], list[Claimed]]:
+    """Every sentence once, with how it came out: of the thesis, and all others; what counts against it first.
+
+    Parameters
+    ----------
+    found, kept
+        As for :func:`results`.
+    """
+    told: dict[tuple[bool, str], dict[str, dict[str, list[str]]]] = {}
     for name, group in _runs(found, kept):
         for record in sorted(group, key=lambda r: house.reading_order(r.id)):
             # A run is called by its data, but for the one that the page shows, where this is all of it.
@@ -138,10 +148,10 @@ def _claims(found: Sequence[Record], kept: Sequence[Record]) -> tuple[list[Claim
             where = name if whole or not record.dataset else ", ".join(record.dataset)
             link = f"{{ref}}`{record.artefact.label} <{blocks.target(record.id)}>`"
             for claim in record.claims:
-                cases = claims.setdefault((claim["source"] in STATED, claim["sentence"]), {})
+                cases = told.setdefault((claim["source"] in STATED, claim["sentence"]), {})
                 cases.setdefault(claim["verdict"], {}).setdefault(where, []).append(link)
     lists: tuple[list[Claimed], list[Claimed]] = [], []
-    for (stated, sentence), cases in claims.items():
+    for (stated, sentence), cases in told.items():
         worst, *rest = [word for word in WORST_FIRST if word in cases]
         line = f"- {blocks.verdict(worst)} {sentence.rstrip('.')}. {_places(cases[worst])}."
         # That it was not tested elsewhere is no news.
@@ -156,8 +166,9 @@ def _places(places: dict[str, list[str]]) -> str:
     return "; ".join(f"{', '.join(links)} ({where})" for where, links in places.items())
 
 
-def _listed(claims: Sequence[Claimed]) -> str:
-    return "{.findings}\n" + "\n".join(line for _, line in claims)
+def listed(told: Sequence[Claimed]) -> str:
+    """Claims of :func:`claims` as a list."""
+    return "{.findings}\n" + "\n".join(line for _, line in told)
 
 
 def _repeat(chapter: Chapter, found: Sequence[Record]) -> str:

@@ -210,17 +210,17 @@ CLAIMS: dict[str, list[Claim]] = {
     ],
     "fig-5.6": [
         Claim(
-            "Clusters are better separated: a higher silhouette of the features.",
+            "With ours clusters are better separated: a higher silhouette of the features.",
             "inferred",
             apart("silhouette", "silhouette"),
         ),
         Claim(
-            "More images have neighbours of their own class.",
+            "With ours more images have neighbours of their own class.",
             "ours",
             apart("knn", "share of test images whose 20 neighbours vote for their class"),
         ),
     ],
-    "fig-5.7": [Claim("The expected calibration error falls.", "inferred", _calibrated)],
+    "fig-5.7": [Claim("With ours the expected calibration error is lower.", "inferred", _calibrated)],
     "tab-5.4": _AGAINST_BASELINES,
     "tab-5.5": _AGAINST_BASELINES + _WITH_CRT[1:2],
     "tab-5.6": _AGAINST_BASELINES,
