@@ -239,7 +239,8 @@ from thesislib.motion_sampler.losses import second_probability
 page.source(second_probability, first="return")
 
 # %% [markdown]
-# Any classifier can be the {term}`victim <Victim>`. This is all it takes, motion included:
+# Any classifier can be the {term}`victim <Victim>`. This is all it takes, motion included. (Random films do not move and this network is
+# not trained, so nothing is fooled here: the call is the point. {doc}`../book/howto/attack_videos` trains a network and fools it.)
 
 # %%
 from thesislib.blackbox import Goal, Victim
@@ -330,8 +331,8 @@ def draw_framework(frame):
     for panel, row in zip(axes, frame.itertuples(), strict=True):
         picture(panel, unpack(row.picture), words[row.stage])
     for panel in axes[:-1]:
-        panel.annotate("", xy=(1.22, 0.5), xytext=(1.02, 0.5), xycoords="axes fraction",
-                       arrowprops={"arrowstyle": "->"}, annotation_clip=False)  # fmt: skip
+        panel.annotate("", xy=(1.28, 0.5), xytext=(1.0, 0.5), xycoords="axes fraction", zorder=5,
+                       arrowprops={"arrowstyle": "-|>"}, annotation_clip=False)  # fmt: skip
     return figure
 
 
@@ -481,7 +482,7 @@ def comparison(frame, of="method"):
                 "dataset": name,
                 "model": model,
                 of: method,
-                "success (%)": f"{100 * part['success'].mean():.0f} of {len(part)}",
+                "success": f"{100 * part['success'].mean():.0f} % of {len(part)}",
                 "queries, fooled only": interval(hit["queries"]),
                 "queries, failures as Q": interval(part["charged"]),
                 "median, failures as Q": f"{part['charged'].median():.0f}",
@@ -559,7 +560,12 @@ def draw_targeted(frame):
             ]
             mean, reach = table.mean(), 1.96 * table.sem().fillna(0)
             x = np.arange(len(cells)) + (k - (len(methods) - 1) / 2) * 0.38
-            panel.bar(x, [mean[c] for c in cells], 0.36, yerr=[reach[c] for c in cells], label=method,
+            top = 1 if value == "success" else np.inf
+            ends = [
+                (min(mean[c], reach[c]), min(top - mean[c], reach[c]))
+                for c in cells
+            ]
+            panel.bar(x, [mean[c] for c in cells], 0.36, yerr=np.transpose(ends), label=method,
                       color=style[method], alpha=0.85, hatch=("", "//")[k % 2], capsize=2)  # fmt: skip
         panel.set(
             title=title,

@@ -181,10 +181,14 @@ def draw_angles(frame):
         rows, color = frame[frame["gradient"] == name], palette[name]
         std = rows["std"].mean()
         arrow(left, name, rows["mean"].mean(), std, color)
-        right.scatter([k] * len(rows), rows["std"], color=color, s=18)
+        beside = k + np.linspace(
+            -0.12, 0.12, len(rows)
+        )  # or equal seeds hide one another
+        right.scatter(beside, rows["std"], color=color, s=18)
         right.hlines(std, k - 0.25, k + 0.25, color=color, lw=2)
     box = {"xlim": (-0.3, 1.6), "ylim": (-1.2, 1.2), "aspect": "equal"}
-    left.set(**box, xticks=[], yticks=[])
+    left.set(**box)
+    left.set_axis_off()
     right.set(xticks=range(len(PARTS)), ylim=(0, None))
     right.set_ylabel("standard deviation of the angle (°)")
     right.set_xticklabels(PARTS.values())
@@ -663,7 +667,7 @@ page.record(
 #
 # ### 4.5.2 Comparison
 #
-# The thesis's four benchmarks. Places-LT, ImageNet-LT and iNaturalist 2018 are nobody's to hand out, so each has a stand-in of its
+# The thesis's four benchmarks. Places-LT, ImageNet-LT and iNaturalist 2018 were not available to us, so each has a stand-in of its
 # own that differs in what tells the set from the others: one steeper, one with finer pictures and a milder tail, one with many classes
 # of few images. What stands beside them is reported by others for likely rows of the tables.
 
@@ -910,7 +914,7 @@ page.record(
 )
 
 # %% [markdown]
-# **Other readings of phase II.** The dossier from which the method was rebuilt leaves more open than the thesis's ablations ask about.
+# **Other readings of phase II.** The sources from which the method was rebuilt leave more open than the thesis's ablations ask about.
 # *Images drawn as they come*: from bank and tail together, no class drawn more often. *Balanced softmax*: the same with that loss. *Tail
 # rows imprinted*: new rows of the classifier begin at their class's mean feature. *Batch norm of phase I*: its statistics are
 # kept, at the best rate of 0.003 to 0.2 on the search's seed (0.03; above it breaks down or diverges, and at it some seeds do). The others have

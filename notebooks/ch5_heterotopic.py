@@ -328,14 +328,12 @@ def reach(values):
     )
 
 
-def interval(values):
-    """Mean and half of the interval, as text."""
+def spread(values):
+    """Mean and standard deviation over the seeds, as text."""
     values = np.asarray(values, float)
-    return (
-        f"{values.mean():.1f} ± {reach(values):.1f}"
-        if len(values) > 1
-        else f"{values.mean():.1f}"
-    )
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
+    return f"{values.mean():.1f} ± {values.std(ddof=1):.1f}"
 
 
 # %% tags=["hide-input"]
@@ -403,7 +401,7 @@ def variants_table(frame):
     rows = []
     for (name, method), part in frame.groupby(["dataset", "method"], sort=False):
         base = frame[(frame["dataset"] == name) & (frame["method"] == chapter.BASE)]
-        facts = {shot: interval(part[shot]) for shot in SHOTS}
+        facts = {shot: spread(part[shot]) for shot in SHOTS}
         times = part["seconds a step"].median() / base["seconds a step"].median()
         rows.append({"dataset": name, "method": method, **facts,
                      "spread": part["spread"].mean() or "–", "time a step, CE = 1": round(times, 2)})  # fmt: skip
@@ -606,11 +604,11 @@ page.record(
 
 # %% tags=["hide-input"]
 def table(frame):
-    """A row a data set, ratio where there are several, and method: accuracy by group with intervals over seeds."""
+    """A row a data set, ratio where there are several, and method: accuracy by group mean ± standard deviation over seeds."""
     rows, keys = [], [k for k in ("dataset", "ratio", "method") if k in frame]
     for names, part in frame.groupby(keys, sort=False):
         shots = {
-            shot: interval(of["accuracy"])
+            shot: spread(of["accuracy"])
             for shot, of in part.groupby("shot", sort=False)
         }
         rows.append(
@@ -806,8 +804,8 @@ page.record(
 
 # %% [markdown]
 # What the feature looks like. The picture is one seed's, of a part of the test images; the numbers below it are of the feature itself,
-# of all test images and over all seeds, since a projection may show islands where there are none. Of more than ten classes neighbours in
-# number have colours that are alike.
+# of all test images and over all seeds, since a projection may show islands where there are none. Of more than ten classes eight are
+# coloured, from the largest to the smallest.
 
 
 # %% tags=["hide-input"]
@@ -817,20 +815,29 @@ def draw_projection(frame):
     figure, grid = plt.subplots(1, 2, figsize=(8.2, 3.7))
     for axes, method in zip(grid, (chapter.BASE, chapter.OURS), strict=True):
         part = first[first["method"] == method]
-        colours = "tab10" if part["label"].nunique() <= 10 else "turbo"
-        axes.scatter(part["x"], part["y"], c=part["label"], cmap=colours, s=7, lw=0)
+        shown = np.unique(part["label"])
+        if len(shown) > 10:  # as many as can be told apart
+            shown = shown[np.linspace(0, len(shown) - 1, 8).round().astype(int)]
+        rest = part[~part["label"].isin(shown)]
+        axes.scatter(rest["x"], rest["y"], color="0.85", s=5, lw=0)
+        for k, label in enumerate(shown):
+            one, mark = (
+                part[part["label"] == label],
+                {"marker": "os"[k // 8], "color": f"C{k % 8}"},
+            )
+            axes.scatter(one["x"], one["y"], s=14, lw=0, **mark)
         axes.set(xticks=[], yticks=[], title=method)
         axes.grid(False)
     return figure
 
 
 def separation_table(frame):
-    """Silhouette and share of images with neighbours of their class, with intervals over seeds."""
+    """Silhouette and share of images with neighbours of their class, mean ± standard deviation over seeds."""
     rows = []
     for method, part in frame.groupby("method", sort=False):
         means = part.groupby("seed")[["silhouette", "knn"]].first() * 100
-        rows.append({"method": method, "silhouette × 100": interval(means["silhouette"]),
-                     "images with 20 neighbours voting right (%)": interval(means["knn"])})  # fmt: skip
+        rows.append({"method": method, "silhouette × 100": spread(means["silhouette"]),
+                     "images with 20 neighbours voting right (%)": spread(means["knn"])})  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -889,7 +896,7 @@ def draw_bins(axes, part):
 
 # %% tags=["hide-input"]
 def calibration_table(frame):
-    """ECE by number of bins, in percent, with intervals over seeds."""
+    """ECE by number of bins, in percent, mean ± standard deviation over seeds."""
     once = (
         frame.groupby(["dataset", "method", "seed"], sort=False)
         .first()
@@ -898,14 +905,14 @@ def calibration_table(frame):
     rows = []
     for (name, method), part in once.groupby(["dataset", "method"], sort=False):
         errors = {
-            f"ECE, {b} bins (%)": interval(100 * part[f"ECE {b}"])
+            f"ECE, {b} bins (%)": spread(100 * part[f"ECE {b}"])
             for b in (10, 15, 20)
         }
         rows.append(
             {
                 "dataset": name,
                 "method": method,
-                "accuracy": interval(part["accuracy"]),
+                "accuracy": spread(part["accuracy"]),
                 **errors,
             }
         )
@@ -952,17 +959,17 @@ page.record(
 
 # %% tags=["hide-input"]
 def wide_table(name):
-    """A row a data set and value: accuracy by group with intervals over seeds."""
+    """A row a data set and value: accuracy by group mean ± standard deviation over seeds."""
 
     def rows(frame):
         found = []
         for keys, part in frame.groupby(["dataset", name], sort=False):
-            shots = {s: interval(part[s]) for s in SHOTS}
+            shots = {s: spread(part[s]) for s in SHOTS}
             nats = {}
             if "nats" in part:
                 measured = keys[1] != chapter.WITHOUT
                 nats["information (nats)"] = (
-                    interval(part["nats"]) if measured else "–"
+                    spread(part["nats"]) if measured else "–"
                 )
             found.append(
                 dict(zip(("dataset", name), keys, strict=True))

@@ -445,7 +445,9 @@ def passes_to(frame, problem, share=0.01):
     text = table.map(lambda v: f"> {last:g}" if v >= last else f"{v:.1f}")
     text.columns = [f"{d}, {p}" for d, p in text.columns]
     table = text.reindex(ORDER, level="method").reset_index()
-    return table.rename(columns={"method": f"evaluations / n to {share:.0%} of the gap"})
+    return table.rename(
+        columns={"method": f"evaluations / n to {share:.0%} of the gap"}
+    )
 
 
 # %% tags=["hide-input"]
