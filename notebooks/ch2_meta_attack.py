@@ -72,6 +72,7 @@ import pandas as pd
 import torch
 
 from thesislib.companion import Page
+from thesislib.companion.blocks import interval
 from thesislib.companion.figures import look
 from thesislib.meta_attack import experiments
 from thesislib.meta_attack import settings as chapter
@@ -460,24 +461,6 @@ page.record(
     alt="Share of images fooled against queries on a logarithmic axis, one panel for each data set and goal, one step "
     "curve for each method, with bands over images for Meta attack, ZOO and AutoZOOM.",
 )
-
-
-# %% tags=["hide-input"]
-def interval(values, draws=2000):
-    """Mean and 95 % bootstrap interval, as text."""
-    values = np.asarray(values, float)
-    if not len(values):
-        return "–"
-    means = (
-        np.random.default_rng(0).choice(values, (draws, len(values))).mean(axis=1)
-    )
-    low, high = np.quantile(means, [0.025, 0.975])
-    form = (
-        "{:.2f} [{:.2f}, {:.2f}]"
-        if values.max() < 100
-        else "{:.0f} [{:.0f}, {:.0f}]"
-    )
-    return form.format(values.mean(), low, high)
 
 
 # %% tags=["hide-input"]

@@ -76,6 +76,7 @@ from IPython.display import HTML, display
 from PIL import Image
 
 from thesislib.companion import Page
+from thesislib.companion.blocks import interval
 from thesislib.companion.figures import look
 from thesislib.companion.house import root
 from thesislib.motion_sampler import experiments
@@ -458,18 +459,6 @@ page.record(
 
 
 # %% tags=["hide-input"]
-def interval(values, draws=2000):
-    """Mean and 95 % bootstrap interval, as text."""
-    values = np.asarray(values, float)
-    if not len(values):
-        return "–"
-    means = (
-        np.random.default_rng(0).choice(values, (draws, len(values))).mean(axis=1)
-    )
-    low, high = np.quantile(means, [0.025, 0.975])
-    return f"{values.mean():.0f} [{low:.0f}, {high:.0f}]"
-
-
 def comparison(frame, of="method"):
     """A row a victim and method: success, and average queries by both conventions, with intervals over clips."""
     rows = []

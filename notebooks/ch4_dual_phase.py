@@ -69,6 +69,7 @@ import pandas as pd
 import torch
 
 from thesislib.companion import Page
+from thesislib.companion.blocks import spread
 from thesislib.companion.figures import look
 from thesislib.datasets.longtail import TAILS, load_longtail
 from thesislib.dual_phase import experiments
@@ -322,14 +323,6 @@ page.record(
 
 
 # %% tags=["hide-input"]
-def spread(values):
-    """Mean and standard deviation over the seeds, as text."""
-    values = np.asarray(values, float)
-    if len(values) == 1:
-        return f"{values[0]:.1f}"
-    return f"{values.mean():.1f} ± {values.std(ddof=1):.1f}"
-
-
 def table_of(rows, columns):
     """A summary: one line for each value of `rows`, mean ± standard deviation for each of `columns`."""
 

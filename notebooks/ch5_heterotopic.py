@@ -77,6 +77,7 @@ import torch
 from scipy import special
 
 from thesislib.companion import Page
+from thesislib.companion.blocks import spread
 from thesislib.companion.figures import look
 from thesislib.heterotopic import experiments
 from thesislib.heterotopic import settings as chapter
@@ -326,14 +327,6 @@ def reach(values):
         * values.std(ddof=1)
         / np.sqrt(len(values))
     )
-
-
-def spread(values):
-    """Mean and standard deviation over the seeds, as text."""
-    values = np.asarray(values, float)
-    if len(values) == 1:
-        return f"{values[0]:.1f}"
-    return f"{values.mean():.1f} ± {values.std(ddof=1):.1f}"
 
 
 # %% tags=["hide-input"]

@@ -983,3 +983,12 @@ def test_a_run_on_data_of_ones_own_is_not_kept(tmp_path):
     with pytest.raises(CompanionError, match="only runs on data sets that others can get are kept"):
         keep.keep([tmp_path])
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_means_as_a_table_shows_them():
+    assert blocks.spread([1, 3]) == "2.0 ± 1.4" and blocks.spread([7.25]) == "7.2"
+    assert blocks.interval([]) == "–" and blocks.interval([5.0] * 3) == "5.00 [5.00, 5.00]"
+    values = np.random.default_rng(1).normal(500, 40, 400)
+    mean, low, high = map(float, re.findall(r"\d+", blocks.interval(values)))
+    assert mean == round(values.mean())
+    assert [mean - low, high - mean] == pytest.approx([1.96 * values.std() / 20] * 2, abs=1)

@@ -21,6 +21,7 @@ from thesislib.settings import ChapterSettings
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import ArrayLike
 
 ORIGIN = {
     "caption": "The thesis states (caption)",
@@ -71,6 +72,28 @@ def number(value: Any, sign: bool = False) -> str:
         grouped = "," if abs(value) >= 10_000 else ""
         return f"{value:{'+' if sign else ''}{grouped}.0f}"
     return f"{value:+.3g}" if sign else f"{value:.3g}"
+
+
+def spread(values: ArrayLike) -> str:
+    """Mean and standard deviation of a few values, seeds say, as a table shows them."""
+    import numpy as np
+
+    values = np.asarray(values, float)
+    sd = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
+    return f"{values.mean():.1f}{sd}"
+
+
+def interval(values: ArrayLike, draws: int = 2000) -> str:
+    """Mean of many values, images say, and its 95 % bootstrap interval; a dash for none."""
+    import numpy as np
+
+    values = np.asarray(values, float)
+    if not len(values):
+        return "–"
+    means = np.random.default_rng(0).choice(values, (draws, len(values))).mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    digits = 2 if values.max() < 100 else 0
+    return f"{values.mean():.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def named(record: Record) -> str:
