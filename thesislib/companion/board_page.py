@@ -55,10 +55,10 @@ def minute(board: dict[str, Any]) -> str:
         decided = _by_sentence(entry)
         key = next((key for key in decided if key[0] == entry["claim_from"]), next(iter(decided)))
         outcomes = [(e, run, claim) for e in mine for run, claim in _by_sentence(e).get(key, [])]
-        held = [
-            f"{_verdict(claim['verdict'])} {_on(run)}, {_link(e)}"
-            for e, run, claim in sorted(outcomes, key=lambda o: o[1]["recorded"] is None)  # long runs first
-        ]
+        told: dict[str, list[str]] = {}
+        for e, run, claim in sorted(outcomes, key=lambda o: o[1]["recorded"] is None):  # long runs first
+            told.setdefault(f"{_verdict(claim['verdict'])} {_on(run)}", []).append(_link(e))
+        held = [f"{outcome}, {', '.join(links)}" for outcome, links in told.items()]
         for state in house.STATES:  # one claim may flatter; these are all of them
             said = [
                 c
