@@ -134,3 +134,21 @@ def test_angles_and_their_controls():
     assert verdicts("fig-4.2", rows) == ["holds", "does not hold"]
     with pytest.raises(NotTested):
         CLAIMS["fig-4.2"][0].test(rows[rows["seed"] < 3])
+
+
+def test_two_classes_show_whether_the_selection_settled_and_decide_nothing():
+    rows = [
+        {
+            "class": k,
+            "point": f"prototype {r}",
+            "rounds": r,
+            "x": 1.0 if k or r > 1 else float(r),
+            "y": 0.1 * min(r, last),
+        }
+        for k, last in ((0, 4), (1, 2))
+        for r in range(5)
+    ]
+    rows += [{"class": 0, "point": "image 0", "rounds": 3, "x": 9.0, "y": 9.0}]
+    (found,) = [claim.decide(pd.DataFrame(rows)) for claim in CLAIMS["fig-4.4"]]
+    assert found.verdict == "not tested at this profile"
+    assert "of their 2 prototypes 1 stood still" in found.reason
