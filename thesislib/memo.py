@@ -62,7 +62,12 @@ def unfinished() -> Path | None:
 
 
 def took_before(seconds: float) -> None:
-    """Count what an earlier process spent on the memoised call under way: this one was spared it."""
+    """Count what an earlier process spent on the memoised call under way: this one was spared it.
+
+    Parameters
+    ----------
+    seconds : float
+    """
     if _open:
         _, others, path = _open[-1]
         others.append(-seconds)
