@@ -141,6 +141,22 @@ def test_bootstrap_agrees_with_resampling_by_hand():
     assert (ours.high - ours.low) / 2 == pytest.approx(reach, rel=0.04)
 
 
+@pytest.mark.parametrize(("seed_sd", "item_sd"), [(1.0, 0.0), (0.0, 1.0), (1.0, 4.0)])
+def test_two_way_bootstrap_has_satterthwaites_degrees_of_freedom(seed_sd, item_sd):
+    """Reach over resampled spread is the t quantile: 4 degrees of freedom where only five seeds vary, 59 where only
+    sixty items do, and (A + B)^2 / (A^2 / 4 + B^2 / 59) of the variances A and B of their means between these.
+    """
+    seeds, items = np.linspace(-1, 1, 5), np.linspace(-1, 1, 60)
+    gain = seed_sd * seeds[:, None] + item_sd * items
+    a, b = (sd**2 * x.var(ddof=1) / len(x) for sd, x in ((seed_sd, seeds), (item_sd, items)))
+    freedom = (a + b) ** 2 / (a**2 / 4 + b**2 / 59)
+    found = paired_bootstrap(gain, np.zeros_like(gain), unit="", draws=20_000)
+    # Of an additive table the spread is known: seeds are resampled with their k / (k - 1), items as they are.
+    spread = np.sqrt(a + b * 59 / 60)
+    assert found.estimate == pytest.approx(0, abs=1e-12)
+    assert (found.high - found.low) / 2 == pytest.approx(stats.t.ppf(0.975, freedom) * spread, rel=0.03)
+
+
 def test_bootstrap_of_one_training_keeps_its_one_axis():
     first, second = two_sides(0, 60)
     one = paired_bootstrap(first, second, unit="", draws=500)

@@ -69,6 +69,7 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("THESISLIB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(memo, "_saved", {})
     monkeypatch.setattr(memo, "_made", set())
+    monkeypatch.setattr(memo, "_waited", [])
     monkeypatch.setattr(memo, "_edited", set())
     calls.clear()
     return tmp_path / "cache"
@@ -350,6 +351,39 @@ def test_who_wants_a_result_that_is_being_made_waits_for_it(cache):
     assert [p.suffix for p in files(cache)] == [".pickle"]
 
 
+def test_a_lock_that_went_while_one_waited_for_it_holds_nobody_else_off(tmp_path, monkeypatch):
+    """Its holder removed it, and a newcomer made another: who had waited for the first has to wait for that."""
+    fcntl = pytest.importorskip("fcntl")
+    lock, plain, taken = tmp_path / "result.lock", fcntl.flock, []
+
+    def flock(handle, how):
+        plain(handle, how)
+        taken.append(handle)
+        if len(taken) == 1:
+            lock.unlink()
+            lock.touch()
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with memo.alone(tmp_path / "result.pickle") as held:
+        assert held and len(taken) == 2
+        with open(lock) as newcomer, pytest.raises(BlockingIOError):
+            plain(newcomer, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert files(tmp_path) == []
+
+
+def test_what_cannot_be_locked_is_made_all_the_same(cache, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refused(*_):
+        raise OSError("no locks on this disk")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with memo.alone(cache / "result.pickle") as held:
+        assert not held
+    assert work(1)["value"] == 1
+    assert [p.suffix for p in files(cache)] == [".pickle"]
+
+
 def test_a_lock_that_a_killed_process_left_holds_nobody(cache):
     work(1)
     (path,) = files(cache)
@@ -460,6 +494,7 @@ def new_process(monkeypatch):
     def forget():
         monkeypatch.setattr(memo, "_saved", {})
         monkeypatch.setattr(memo, "_made", set())
+        monkeypatch.setattr(memo, "_waited", [])
 
     return forget
 
@@ -497,22 +532,29 @@ def test_waiting_is_no_cost_of_the_result_that_waits(cache, clock, new_process, 
     (made,) = files(cache)
     content = made.read_bytes()
     made.unlink()
-    plain = memo._alone
+    plain = memo.alone
 
     @contextlib.contextmanager
     def meanwhile(path):
-        with plain(path):
+        with plain(path) as held:
             if path == made:
                 clock(4)  # it had begun a second ago
                 write_atomic(path, content)
-            yield
+            yield held
 
-    monkeypatch.setattr(memo, "_alone", meanwhile)
+    monkeypatch.setattr(memo, "alone", meanwhile)
     new_process()
     assert outer() == 1
     new_process()
     outer()
     assert saved_seconds() == pytest.approx(7)
+
+    # Where no result waits but the run itself, wall time and what was spared make five seconds, not nine.
+    made.unlink()
+    new_process()
+    since = memo.time.perf_counter()
+    inner()
+    assert memo.time.perf_counter() - since + saved_seconds() == pytest.approx(5)
 
 
 def test_what_several_results_were_made_from_counts_once(cache, clock, new_process):

@@ -143,6 +143,21 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, change, words):
     assert content(asked["model"]) == before
 
 
+def test_test_data_that_choose_the_best_epoch_belong_to_a_checkpoint(tmp_path):
+    file, (images, labels) = tmp_path / "run.pt", random_data(seed=1)
+    asked = {"model": linear_net(), "train": random_data(), "recipe": Recipe(epochs=2, keep_best=True)}
+    fit(**asked, test=(images, labels), checkpoint=file)
+    fit(**asked, test=(images.clone(), labels), checkpoint=file)
+    for test, words in (((images.flip(0), labels), "test images"), ((images, labels.flip(0)), "test labels")):
+        with pytest.raises(ValueError, match=f"of another run: {words} was"):
+            fit(**asked, test=test, checkpoint=file)
+    # Where they choose nothing, a training may go on with others, or with none.
+    asked["recipe"] = Recipe(epochs=2)
+    fit(**asked, test=(images, labels), checkpoint=tmp_path / "other.pt")
+    fit(**asked, test=(images.flip(0), labels), checkpoint=tmp_path / "other.pt")
+    fit(**asked, checkpoint=tmp_path / "other.pt")
+
+
 def test_numbers_of_numpy_end_in_a_checkpoint_that_is_read_again(tmp_path):
     """As a sweep hands them over; pickled as they are, nothing would read them again."""
     rates, seeds = np.logspace(-2, -1, 2), np.arange(3)

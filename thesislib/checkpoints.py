@@ -28,6 +28,8 @@ class Checkpoint:
     recipe : Recipe
     data : (images, labels)
         Their content is part of the identity.
+    test : (images, labels), optional
+        So is theirs where the recipe keeps the best epoch, which they choose.
     facts : mapping
         What the caller says that a continued run must have in common with its beginning: numbers, text, and lists of
         them, by name.
@@ -46,11 +48,13 @@ class Checkpoint:
         recipe: Recipe,
         data: tuple[Tensor, Tensor],
         facts: Mapping[str, Any],
+        test: tuple[Tensor, Tensor] | None = None,
         **own: Any,
     ) -> None:
         self.path = Path(path)
-        images, labels = (_crc(t) for t in data)
-        run = dataclasses.asdict(recipe) | own | {"images": images, "labels": labels}
+        run = dataclasses.asdict(recipe) | own | dict(zip(("images", "labels"), map(_crc, data), strict=True))
+        if recipe.keep_best and test is not None:
+            run |= dict(zip(("test images", "test labels"), map(_crc, test), strict=True))
         # A caller's names stay apart from ours: a fact called "lr" is not the recipe's.
         run |= {f"facts[{name!r}]" if name in run else name: value for name, value in facts.items()}
         self.run = {name: _plain(name, value) for name, value in run.items()}

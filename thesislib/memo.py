@@ -30,6 +30,7 @@ R = TypeVar("R")
 # results so far with their own seconds, the seconds that are not its own, and where its result will be.
 _saved: dict[str, float] = {}
 _made: set[str] = set()
+_waited: list[float] = []  # seconds outside of memoised calls; a call under way keeps its own
 _open: list[tuple[dict[str, float], list[float], Path]] = []
 _BEGAN = time.time()
 _edited: set[Path] = set()
@@ -45,9 +46,10 @@ def folder() -> Path:
 def saved_seconds() -> float:
     """Computing time that this process was spared so far; added to wall time, it gives a run's true cost.
 
-    A result that several others were made from counts once, however often it was read.
+    A result that several others were made from counts once, however often it was read. What was waited for another
+    process is taken off: that process computed meanwhile, and its result counts in full.
     """
-    return sum(_saved.values())
+    return sum(_saved.values()) - sum(_waited)
 
 
 def unfinished() -> Path | None:
@@ -60,7 +62,12 @@ def unfinished() -> Path | None:
 
 
 def took_before(seconds: float) -> None:
-    """Count what an earlier process spent on the memoised call under way: this one was spared it."""
+    """Count what an earlier process spent on the memoised call under way: this one was spared it.
+
+    Parameters
+    ----------
+    seconds : float
+    """
     if _open:
         _, others, path = _open[-1]
         others.append(-seconds)
@@ -99,10 +106,9 @@ def memoised(data: str | None = None) -> Callable[[Callable[P, R]], Callable[P, 
             if (found := _read(path)) is not None:
                 return _taken(*found)
             asked = time.perf_counter()
-            with _alone(path):
+            with alone(path):
+                (_open[-1][1] if _open else _waited).append(time.perf_counter() - asked)
                 if (found := _read(path)) is not None:  # another process made it meanwhile
-                    if _open:
-                        _open[-1][1].append(time.perf_counter() - asked)
                     return _taken(*found)
                 return make(path, *args, **kwargs)
 
@@ -152,20 +158,49 @@ def _taken(result: R, costs: dict[str, float]) -> R:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold a result against other processes; what cannot be locked is not, and may be computed twice.
+def alone(path: Path) -> Iterator[bool]:
+    """Hold a file that is to be made against other processes, which wait here until it is.
 
-    Nobody waits in a circle: a result waits only for those that it is made from.
+    What cannot be locked is not, and may be made twice. Nobody waits in a circle: a result waits only for those
+    that it is made from.
+
+    Parameters
+    ----------
+    path : Path
+        The file; the lock lies beside it, and goes when the block ends.
+
+    Yields
+    ------
+    bool
+        Whether it is held.
     """
     lock = path.with_suffix(".lock")
     with contextlib.ExitStack() as stack:
+        held = False
         with contextlib.suppress(OSError):
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            handle = stack.enter_context(open(lock, "w"))
-            stack.callback(lock.unlink, missing_ok=True)
             if fcntl is not None:
-                fcntl.flock(handle, fcntl.LOCK_EX)  # goes with the process, be it killed
-        yield
+                lock.parent.mkdir(parents=True, exist_ok=True)
+                stack.callback(os.close, _locked(lock))
+                stack.callback(lock.unlink, missing_ok=True)
+                held = True
+        yield held
+
+
+def _locked(lock: Path) -> int:
+    """The lock's open file; it goes with the process, be it killed."""
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:  # a disk without locks
+            os.close(handle)
+            lock.unlink(missing_ok=True)
+            raise
+        # Who held it before has removed the file, and whoever comes next locks a new one of its name.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(lock), os.fstat(handle)):
+                return handle
+        os.close(handle)
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -112,7 +112,7 @@ def fit(
     seed : int
     checkpoint : path, optional
         Written after each epoch. If it exists, training goes on from there, given the same recipe, data, seed and
-        `facts`.
+        `facts`; with ``keep_best`` also the same test data.
     facts : mapping, optional
         What else a continued training must have in common with its beginning, as numbers, text and lists of them by
         name: a checkpoint cannot look into `loss`, `sampler` or `augment`.
@@ -147,7 +147,7 @@ def fit(
         loop = _Loop(model, recipe, team, precision, loss, sampler, augment)
         rows, best = [], {}
         if checkpoint is not None:
-            file = Checkpoint(checkpoint, recipe, train, facts or {}, seed=seed, precision=precision)
+            file = Checkpoint(checkpoint, recipe, train, facts or {}, test, seed=seed, precision=precision)
             if rest := file.load(model, loop.optimiser):
                 rows, best = rest["rows"], rest["best"]
                 took_before(sum(row["seconds"] for row in rows))

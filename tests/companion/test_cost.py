@@ -38,6 +38,16 @@ def test_an_attack_that_two_artefacts_show_counts_once(tmp_path):
     assert cost.spent(group[-1:], "queries") is None
 
 
+def test_equal_costs_on_two_data_sets_are_two_costs(tmp_path):
+    keys = ["dataset", "method", "image"]
+    group = [
+        made(tmp_path, "tab-2.4", attacks([100, 7], dataset="digits"), keys),
+        made(tmp_path, "tab-2.5", attacks([100, 7], dataset="glyphs"), keys),
+        made(tmp_path, "fig-2.1", attacks([100, 7], dataset="digits"), keys),  # the first one's attacks again
+    ]
+    assert cost.spent(group, "queries") == 2 * 107
+
+
 @pytest.mark.parametrize("power", [0.5, 1.0])
 def test_the_power_is_found(tmp_path, power):
     rows = [

@@ -13,6 +13,7 @@ CLAIM = {
     "sentence": "It is better.", "source": "caption", "verdict": "holds", "estimate": 1.0, "low": 0.5, "high": 1.5,
     "n": 50, "pairs": "images", "unit": "queries", "reason": "",
 }  # fmt: skip
+SETTINGS = {"profile": "smoke", "dataset": ["digits"], "q": 5, "seed": 0}
 FRAME = pd.DataFrame(
     {"method": ["old", "new", "new"], "image": [0, 0, 1], "queries": [5, 3, 4], "seconds": [0.1, 0.2, 0.3]}
 )
@@ -21,9 +22,12 @@ FRAME = pd.DataFrame(
 def made(folder, frame=FRAME, identity="tab-2.4", **changes):
     facts = dict(
         id=identity, profile="smoke", dataset=["digits"], keys=["method", "image"], values=["queries", "seconds"],
-        rows=0, sha256="", claims=[CLAIM], settings={"profile": "smoke", "q": 5, "seed": 0}, parameters={}, seeds=[1],
+        rows=0, sha256="", claims=[CLAIM], settings=SETTINGS, parameters={}, seeds=[1],
         alt="", spread="", folder=folder,
-        provenance={"commit": "a", "versions": {"numpy": "2.4"}, "files": {"zoo.py": "f"}, "data": {}, "seconds": 1.0},
+        provenance={
+            "commit": "a", "dirty": False, "inputs": "x", "versions": {"numpy": "2.4"}, "files": {"zoo.py": "f"}, "data": {},
+            "machine": "a machine", "device": "cpu", "started": "2026-01-01", "seconds": 1.0,
+        },
     )  # fmt: skip
     return records.write(Record(**(facts | changes)), frame)
 
@@ -37,7 +41,7 @@ def made(folder, frame=FRAME, identity="tab-2.4", **changes):
         ({"claims": [{**CLAIM, "verdict": "undecided", "low": -0.5}]}, FRAME,
          "claim It is better.: holds +1 [+0.5, +1.5] -> undecided +1 [-0.5, +1.5]"),
         ({"claims": []}, FRAME, "claim It is better.: holds +1 [+0.5, +1.5] -> none"),
-        ({"settings": {"profile": "smoke", "q": 7, "seed": 0}}, FRAME, "parameter q: 5 -> 7"),
+        ({"settings": SETTINGS | {"q": 7}}, FRAME, "parameter q: 5 -> 7"),
         ({"profile": "laptop"}, FRAME, "profile: smoke -> laptop"),
         ({"values": ["queries"]}, FRAME, "column seconds: only in the first"),
     ],
@@ -61,6 +65,13 @@ def test_what_it_was_made_from(tmp_path, changes, said):
     one = made(tmp_path / "a")
     two = dataclasses.replace(one, provenance={**one.provenance, **changes})
     assert list(difference.compared(one, two)) == [said]
+
+
+def test_keys_meet_as_text_whatever_they_were_read_as(tmp_path):
+    """Images numbered in one record and named in the other: rows differ, and nothing is raised."""
+    one, two = made(tmp_path / "a"), made(tmp_path / "b", FRAME.assign(image=["0", "0", "cat"]))
+    assert list(difference.compared(one, two)) == ["rows: 1 only in the first", "rows: 1 only in the second"]
+    assert not list(difference.compared(one, made(tmp_path / "c", FRAME.assign(image=[0.0, 0.0, 1.0]))))
 
 
 def test_times_are_no_difference(tmp_path):

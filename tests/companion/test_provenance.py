@@ -1,5 +1,6 @@
 """When a committed record is stale: what its chapter reads now, against what it read then."""
 
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -44,6 +45,28 @@ def test_an_edit_of_a_method_is_seen_and_of_anything_else_is_not(chapter):
     assert provenance.changed(record) == []
     chapter.write("alpha/step.py", "x = 1")
     assert provenance.changed(record) == ["thesislib/alpha/step.py"]
+
+
+def test_code_that_is_in_no_commit_makes_a_run_unclean(chapter, tmp_path, monkeypatch):
+    def git(*words):
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *words], check=True, capture_output=True)
+
+    monkeypatch.setattr(house, "root", lambda: tmp_path)
+    toy = house.chapter("ch1")
+    assert provenance.git_state(toy) == {"commit": None, "dirty": None}
+    git("init", "-q")
+    git("add", "-A")
+    git("rm", "-q", "--cached", "thesislib/alpha/unused.py")
+    git("commit", "-qm", "all but one")
+    assert provenance.git_state(toy)["dirty"] is False  # nothing imports it
+    git("rm", "-q", "--cached", "thesislib/alpha/step.py")
+    git("commit", "-qm", "all but two")
+    assert provenance.git_state(toy)["dirty"] is True
+    git("add", "thesislib/alpha/step.py")
+    assert provenance.git_state(toy)["dirty"] is True
+    git("commit", "-qm", "there")
+    assert provenance.git_state(toy)["dirty"] is False
 
 
 def test_a_file_no_longer_imported_cannot_matter(chapter):

@@ -129,6 +129,38 @@ def test_the_gate_refuses(executed, old, new, said):
     assert '"state": "stale"' in executed.thesis("show", "fig-1.1", "--profile", "smoke", "--json").stdout
 
 
+def test_a_killed_kernel_is_one_line_that_names_the_log(project):
+    """As the system kills it when memory is short. The folder is given from where the command is typed."""
+    project.edit(
+        "notebooks/ch1_alpha.py",
+        "page = Page",
+        "import os\nopen('here', 'w').write(os.getcwd())\npage = Page",
+    )
+    project.edit(
+        "notebooks/ch1_alpha.py", 'page.record("fig-1.1"', 'os.kill(os.getpid(), 9)\npage.record("fig-1.1"'
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "thesislib.companion.cli", "run", "ch1", "--profile", "smoke"],
+        cwd=project.root.parent, env=project.environment() | {"THESISLIB_ROOT": project.root.name}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("thesis: "))
+    assert (
+        "ch1_alpha stopped: its kernel was killed; is there enough memory?; log: _build/smoke/ch1_alpha.log"
+        in line
+    )
+    assert "Traceback" not in done.stderr and not list((project.root / "_build" / "smoke").glob(".*"))
+    assert (project.root / "here").read_text() == str(project.root)
+
+
+def test_numbers_that_are_gone_are_said_in_place_of_their_verdicts(executed):
+    assert "HOLDS" in executed.thesis("show", "fig-1.1", "--profile", "smoke").stdout
+    (records(executed) / "fig-1.1.csv").unlink()
+    done = executed.thesis("show", "fig-1.1", "--profile", "smoke", code=2)
+    assert done.stderr.splitlines() == ["thesis: cannot read fig-1.1.csv: No such file or directory"]
+    assert "HOLDS" not in done.stdout
+
+
 def test_an_unexecuted_cell_is_refused(executed):
     """Papermill marks nothing on a notebook that was never run; the gate counts."""
     code = (

@@ -37,6 +37,10 @@ def test_an_artefact_alone_needs_no_notebook_and_is_made_once(project):
 
     assert only(project, "--force", "--threads", "2") == (folder, True)
     assert record_in(project.root / folder / "records")["provenance"]["threads"] == 2
+    assert not only(project, "--threads", "2")[1] and only(project)[1]  # seconds are of so many threads
+    for name, line in (("experiments", "def tab_3_2"), ("claims", "def fewer")):  # a comment decides nothing
+        project.edit(f"thesislib/gamma/{name}.py", line, f"# why\n{line}")
+    assert not only(project)[1]
     # What it was made from changed, or its tree is clean now and was not: keep would refuse it.
     project.edit("thesislib/toy_shared.py", "GAIN = 1.0", "GAIN = 2.0")
     assert only(project)[1] and not only(project)[1]
@@ -181,6 +185,34 @@ def test_shards_that_are_no_whole_are_refused(project, shards, said):
     done = project.thesis("keep", *folders, code=2)
     assert said in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert not list((project.root / "data" / "recorded").rglob("*.json"))
+
+
+def of_first_chapter(project, *words):
+    out = project.thesis("run", "ch1", "--profile", "paper", "--only", "tab-1.1", *words).stdout
+    return out.rsplit(", ", 1)[1].strip()
+
+
+def test_shards_of_other_settings_are_refused(project):
+    """Their whole would be recorded as of the profile's own size, with which none of them was run."""
+    folders = [
+        of_first_chapter(project, "-p", "size", n, "-p", "seed", s) for n, s in (("2", "1"), ("9", "2"))
+    ]
+    said = "tab-1.1: shards differ in size, 2 and 9, which tells no rows apart; run all with one value"
+    assert said in project.thesis("keep", *folders, code=2).stderr
+    assert not list((project.root / "data" / "recorded").rglob("*.json"))
+
+
+def test_shards_may_differ_in_a_list_that_tells_rows_apart(project):
+    line = "    size: int = setting(3"
+    field = '    methods: tuple[str, ...] = setting(("old", "new"), choices=("old", "new"))'
+    project.edit("thesislib/alpha/settings.py", line, f"{field}\n{line}")
+    project.edit("thesislib/alpha/settings.py", '"method": ("old", "new")', '"method": settings.methods')
+    project.edit("thesislib/alpha/experiments.py", 'for m in ("old", "new")', "for m in settings.methods")
+    project.git("commit", "-aqm", "methods")
+    project.thesis("keep", *(of_first_chapter(project, "-p", "methods", name) for name in ("old", "new")))
+    record = record_in(project.root / "data" / "recorded" / "digits-paper", "tab-1.1")
+    assert record["rows"] == 10 and record["settings"]["methods"] == ["old", "new"]
+    assert record["parameters"] == {"dataset": ["digits"]}
 
 
 def test_a_smaller_run_is_kept_as_what_it_is(project):

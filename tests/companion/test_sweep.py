@@ -1,6 +1,7 @@
 """Sweeps: the grid, where its points run, what becomes of faults, and the tables that come out."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -15,9 +16,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from thesislib.companion import executors, gather, grid, house, sweep_cli
+from thesislib.companion import executors, gather, grid, house, making, records, sweep_cli
 from thesislib.companion.house import CompanionError
-from thesislib.evidence import paired_t
+from thesislib.companion.records import Record
+from thesislib.evidence import Claim, paired_t, pairs
 
 CH6 = house.chapter("ch6")
 
@@ -81,6 +83,15 @@ def test_a_grid_is_refused_as_a_whole(values, said):
 )
 def test_values_as_typed(text, values):
     assert sweep_cli.several(text) == values
+
+
+@pytest.mark.parametrize(
+    "text", ["[null]", "[1, ~]", "[[a], [null]]", "[.nan]", "[{a: 1}]", "[[[a]]]", "[010]"]
+)
+def test_values_in_brackets_are_plain_too(text):
+    """None would stand for the profile's own value, and the table would say it was swept."""
+    with pytest.raises(CompanionError, match="cannot use"):
+        sweep_cli.several(text)
 
 
 def test_a_variable_of_the_shell_that_is_not_set_is_no_value():
@@ -184,6 +195,64 @@ def test_truth_counts_as_one_and_text_is_left_out():
     ])  # fmt: skip
     (row,) = gather._means(table).to_dict("records")
     assert row["mean"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("item", ["image", "clip", "draw"])
+def test_items_are_averaged_over_before_seeds_are(item):
+    """Two seeds count alike, however many items each has."""
+    values = {(0, 0, 0): 1.0, (0, 0, 1): 2.0, (0, 0, 2): 3.0, (0, 1, 0): 8.0}
+    (row,) = gather._means(table_of(values).rename(columns={"image": item})).to_dict("records")
+    assert row["seeds"] == 2 and row["mean"] == 5.0
+
+
+# ---- verdicts on all root seeds together
+
+GAIN = Claim(
+    "it is better",
+    "caption",
+    lambda f: paired_t(*pairs(f, "score", "new", "old", on=["seed"]), unit="points"),
+)
+
+
+def seed_runs(folder, points, inner):
+    """A record of each point, of one inner seed: the new method gains 1, 2, 3, ... points."""
+    runs = []
+    for place, values in enumerate(points):
+        frame = pd.DataFrame(
+            {"method": ["old", "new"], "seed": inner[place], "score": [0.0, 1.0 + place % 5]}
+        )
+        record = Record(
+            id="tab-2.4", profile="smoke", dataset=["digits"], keys=["method", "seed"], values=["score"], rows=0, sha256="",
+            claims=[dataclasses.asdict(GAIN.decide(frame))], settings={"dataset": ["digits"]}, parameters={}, seeds=[1],
+            alt="", spread="", folder=folder / str(place) / "records",
+            provenance={"commit": None, "dirty": None, "inputs": "", "files": {}, "data": {}, "versions": {}, "machine": "",
+                        "device": "cpu", "started": "", "seconds": 1.0},
+        )  # fmt: skip
+        records.write(record, frame)
+        runs.append((grid.Point(values, None), folder / str(place)))
+    return runs
+
+
+def test_claims_are_decided_again_on_all_root_seeds_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(making, "claims_of", lambda *_: (GAIN,))
+    points = [{"size": size, "seed": seed} for size in (2, 3) for seed in range(5)]
+    verdicts = gather.tables(CH6, seed_runs(tmp_path, points, [10, 11, 12, 13, 14] * 2))["verdicts"]
+    alone, pooled = (verdicts[(verdicts["p_seed"] == "all") == is_all] for is_all in (False, True))
+    assert len(alone) == 10 and set(alone["verdict"]) == {"not tested at this profile"}
+    assert pooled["p_size"].tolist() == [2, 3] and pooled["n"].tolist() == [5, 5]
+    want = paired_t(np.arange(1.0, 6), np.zeros(5), unit="points")
+    for row in pooled.to_dict("records"):
+        assert (row["verdict"], row["estimate"], row["pairs"]) == ("holds", 3.0, "seeds")
+        assert [row["low"], row["high"]] == pytest.approx([want.low, want.high])
+
+
+@pytest.mark.parametrize("inner", [[10, 11, 12, 13, 10], [10] * 5])
+def test_root_seeds_with_an_inner_seed_in_common_are_not_put_together(tmp_path, monkeypatch, inner):
+    """Its rows would count twice."""
+    monkeypatch.setattr(making, "claims_of", lambda *_: (GAIN,))
+    runs = seed_runs(tmp_path, [{"seed": seed} for seed in range(5)], inner)
+    verdicts = gather.tables(CH6, runs)["verdicts"]
+    assert verdicts["p_seed"].tolist() == [0, 1, 2, 3, 4]
 
 
 # ---- whole sweeps of a small thesis

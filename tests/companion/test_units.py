@@ -46,6 +46,10 @@ from thesislib.companion.records import HollowRecord, Record
 from thesislib.evidence import Finding
 
 PNG, SVG = b"\x89PNG", b"<svg/>"
+ORIGIN = {
+    "commit": None, "dirty": None, "inputs": "x", "files": {}, "data": {}, "versions": {}, "machine": "a machine",
+    "device": "cpu", "started": "2026-01-01", "seconds": 1.0,
+}  # fmt: skip
 
 
 def record_of(folder, keys, values, **changes):
@@ -63,7 +67,7 @@ def record_of(folder, keys, values, **changes):
         seeds=[1, 2],
         alt="",
         spread="none",
-        provenance={"commit": None, "inputs": "x"},
+        provenance=ORIGIN,
         folder=folder,
     )
     return Record(**(facts | changes))
@@ -287,6 +291,69 @@ def test_a_file_that_is_no_record(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(HollowRecord, match=r"tab-2\.4\.json"):
         records.read(path)
+
+
+def edited(record, change):
+    """The record's JSON after `change` of its content."""
+    facts = json.loads(record.file("json").read_text())
+    change(facts)
+    record.file("json").write_text(json.dumps(facts))
+    return record.file("json")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda f: f.update(id="tab-9.9"), "no artefact 'tab-9.9'"),
+        (lambda f: f.update(id=7), "id is '7', expected another kind"),
+        (lambda f: f.update(claims="x"), "claims is 'x', expected a list"),
+        (lambda f: f.update(claims=[{"sentence": "It is."}]), "claims has no source, verdict"),
+        (lambda f: f.update(claims=["holds"]), "claims is 'holds', expected fields by name"),
+        (lambda f: f.update(settings={}), "settings has no dataset"),
+        (lambda f: f.update(settings=[]), r"settings is '\[\]', expected fields by name"),
+        (lambda f: f.update(keys=["method", 3]), "keys is '3', expected another kind"),
+        (lambda f: f.update(rows="12"), "rows is '12', expected another kind"),
+        (lambda f: f["provenance"].pop("inputs"), "provenance has no inputs"),
+        (lambda f: f["provenance"].update(data=None), "provenance: data is 'None', expected fields by name"),
+    ],
+)
+def test_a_record_with_a_damaged_interior_is_none(written, change, said):
+    with pytest.raises(HollowRecord, match=rf"tab-2\.4\.json is no record \({said}"):
+        records.read(edited(written, change))
+
+
+def test_a_record_that_names_a_column_its_numbers_lack_is_refused(written):
+    changed = records.read(edited(written, lambda f: f["values"].append("seconds")))
+    for look in (changed.frame, lambda: records.check(changed, GRID)):
+        with pytest.raises(
+            HollowRecord, match=r"tab-2\.4\.csv has no column seconds, which its record names"
+        ):
+            look()
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda text: text[: len(text) // 2], lambda text: text.replace('"claims": []', '"claims": 1')]
+)
+def test_a_damaged_record_keeps_nobody_from_the_others(tmp_path, monkeypatch, capsys, damage):
+    """It is said in a line and counts as missing; who stores or compares records is refused."""
+    place = tmp_path / "data" / "recorded" / "digits-smoke"
+    for identity in ("tab-2.4", "tab-2.5"):
+        records.write(record_of(place, GRID, ["value"], id=identity), frame_of(GRID))
+    broken = place / "tab-2.4.json"
+    broken.write_text(damage(broken.read_text()))
+    (tmp_path / "data" / "artefacts.yml").write_text("")
+    monkeypatch.setenv("THESISLIB_ROOT", str(tmp_path))
+    assert main(["list", "--recorded"]) == 0
+    told = capsys.readouterr()
+    assert "tab-2.5" in told.out and "tab-2.4" not in told.out
+    assert told.err.startswith("thesis: data/recorded/digits-smoke/tab-2.4.json is no record (")
+    assert told.err.count("\n") == 1 and told.err.endswith("until then it counts as missing\n")
+    assert main(["show", "tab-2.5", "--recorded"]) == 0
+    assert main(["show", "tab-2.4", "--recorded"]) == 2
+    assert list(records.read_folder(place)) == ["tab-2.5"]
+    with pytest.raises(HollowRecord, match="is no record"):
+        records.read_folder(place, strict=True)
+    assert main(["keep", str(place)]) == 2 and main(["diff", str(place), str(place)]) == 2
 
 
 def test_a_run_that_lost_rows_is_not_up_to_date(tmp_path, monkeypatch):
@@ -793,6 +860,13 @@ def test_anchors_are_one_a_piece():
         ("./mine,digits", ["./mine", "digits"]),
         ("/data/w8a.bz2", "/data/w8a.bz2"),
         ("batch MM", "batch MM"),
+        ("0", 0),
+        ("0.5", 0.5),
+        ("True", True),
+        ("no", "no"),
+        ("yes,off", ["yes", "off"]),
+        ("[on, y]", ["on", "y"]),
+        ("2024-01-02", "2024-01-02"),
     ],
 )
 def test_a_value_as_typed(text, value):
@@ -823,13 +897,25 @@ def test_a_parameter_typed_in_a_shell_is_read_back(value):
 
 
 @pytest.mark.parametrize(
-    "text", ["[a", "@x", "a: b: c", "{a", "'a", "[[a]]", "a: 1", "inf", "digits,.nan", "", " ", "~"]
+    "text",
+    [
+        *("[a", "@x", "a: b: c", "{a", "'a", "[[a]]", "a: 1", "inf", "digits,.nan", "", " ", "~"),
+        *("[null]", "a,~", "010", "-08", "1:30", "1,020", "[1:30]"),
+    ],
 )
 def test_a_value_that_cannot_be_read_is_one_line(text, capsys):
     """A user's mistake like any other: exit code 2 and a sentence, no traceback."""
     assert cli.main(["run", "ch6", "--profile", "smoke", "-p", "dataset", text]) == 2
     said = capsys.readouterr().err.strip()
     assert said.startswith("thesis: ") and "\n" not in said
+
+
+def test_a_number_that_could_be_two_is_refused_by_name(capsys):
+    """YAML 1.1 reads 010 as 8 and 1:30 as 90."""
+    for text in ("010", "1:30"):
+        assert main(["run", "ch6", "--profile", "smoke", "-p", "seed", text]) == 2
+        said = f"cannot use '{text}' as a number; give it without leading zeros and colons"
+        assert said in capsys.readouterr().err
 
 
 def test_names_with_commas_are_shown_as_they_are_typed(capsys):
@@ -840,6 +926,22 @@ def test_names_with_commas_are_shown_as_they_are_typed(capsys):
 
 
 # ---- a replay
+
+
+def test_a_replay_says_which_columns_differ_and_keys_meet_as_text():
+    record = SimpleNamespace(id="tab-9.1", keys=["size", "name"], values=["accuracy", "note"])
+    stored = pd.DataFrame({"size": [1.0, 2.5], "name": [7, 8], "accuracy": [0.5, 1.0], "note": "a"})
+    assert keep._compare(record, stored, stored.astype({"size": object, "name": str})[:1]) == 1
+    assert keep._compare(record, stored, stored.astype({"size": str})) == 2  # "1.0"
+    for again, said in (
+        (stored.drop(columns="note"), "columns differ, note only in the record"),
+        (stored.assign(loss=1.0), "columns differ, loss only in the rows run again"),
+        (stored.drop(columns="name"), "name is recorded, and no column of the rows run again"),
+        (stored.assign(accuracy="high"), "2 of 2 rows differ in accuracy"),
+        (stored.assign(note=1.0), "2 of 2 rows differ in note"),
+    ):
+        with pytest.raises(CompanionError, match=said):
+            keep._compare(record, stored, again)
 
 
 def test_a_replay_compares_numbers_and_words_but_no_times_and_no_machines():
@@ -937,8 +1039,9 @@ def test_data_sets_are_told_to_programs_as_they_are(capsys):
 
 
 def test_a_chapter_is_shown_by_its_number_and_has_no_recorded_runs_of_its_own(capsys):
-    assert main(["show", "6"]) == 0
-    assert "rho_factor" in capsys.readouterr().out
+    for name in ("6", "ch6", "ch6_spi_mm"):
+        assert main(["show", name]) == 0
+        assert "rho_factor" in capsys.readouterr().out
     assert main(["show", "ch6", "--recorded"]) == 2
     assert "`thesis list --recorded`" in capsys.readouterr().err
 
@@ -972,6 +1075,52 @@ def test_a_file_of_ones_own_is_meant_from_where_the_command_is_given(tmp_path, m
     for name in ("mine.npz", "./mine.npz", str(tmp_path / "mine.npz")):
         assert runs.settle(chapter, "smoke", {"dataset": [name]}).dataset == (str(tmp_path / "mine.npz"),)
     assert runs.settle(chapter, "smoke", {"dataset": "digits"}).dataset == ("digits",)
+
+
+def test_what_was_only_named_is_not_kept_as_run_on(tmp_path):
+    """A table that describes networks for MNIST, made by a run on digits, is no long run on MNIST."""
+    named = record_of(
+        tmp_path,
+        ["layer"],
+        ["size"],
+        dataset=["mnist", "cifar10"],
+        provenance=ORIGIN | {"data": {"digits": "x"}},
+    )
+    frame = pd.DataFrame({"layer": [1, 2], "size": [3, 4]})
+    assert list(keep._of_each_set(named, frame)) == []
+    read = dataclasses.replace(named, provenance=ORIGIN | {"data": {"mnist": "x"}})
+    assert [name for name, _ in keep._of_each_set(read, frame)] == ["mnist"]
+    drawn = dataclasses.replace(named, dataset=["synthetic", "mnist"])  # made up, so nothing was read
+    ((name, rows),) = keep._of_each_set(drawn, frame.assign(dataset=["synthetic", "digits"]))
+    assert name == "synthetic" and rows["layer"].tolist() == [1]
+
+
+def test_a_crash_while_a_record_is_kept_leaves_no_json_over_other_numbers(tmp_path, monkeypatch):
+    def merged(found, place, folder, part):
+        ((record, rows),) = found
+        return records.write(dataclasses.replace(record, folder=folder), rows)
+
+    monkeypatch.setattr(keep, "_merged", merged)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "artefacts.yml").write_text("")
+    monkeypatch.setenv("THESISLIB_ROOT", str(tmp_path))
+    grid = {"dataset": ("digits",), "seed": (1, 2)}
+    for seed in (0, 1):
+        records.write(record_of(tmp_path / str(seed), grid, ["value"]), frame_of(grid, seed=seed))
+    (path,) = keep.keep([tmp_path / "0"])
+    plain, left = Path.replace, itertools.count()
+
+    def crash(source, target):
+        if next(left) == 1:
+            raise KeyboardInterrupt
+        return plain(source, target)
+
+    monkeypatch.setattr(Path, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        keep.keep([tmp_path / "1"])
+    assert records.read_folder(path.parent) == {}
+    assert keep.keep([tmp_path / "1"]) == [path]
+    records.check(records.read(path), grid)
 
 
 def test_a_run_on_data_of_ones_own_is_not_kept(tmp_path):

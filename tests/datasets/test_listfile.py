@@ -1,11 +1,14 @@
 """List files of the large sets: a miniature in the real layout, the published counts, and what is refused."""
 
+import contextlib
+import threading
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from thesislib.datasets import DatasetError
+from thesislib.datasets import DatasetError, listfile
 from thesislib.datasets.listfile import PUBLISHED, ListImages, check_list, pack, read_list, train_transform
 from thesislib.datasets.listfile import test_transform as eval_transform
 from thesislib.dual_phase.method import PhaseTwo, phase_one, phase_two
@@ -101,6 +104,63 @@ def test_packing_that_fails_leaves_no_file(two):
     with pytest.raises(DatasetError, match="cannot be read as an image"):
         pack(two, two.parent, two.parent / "train.npy", side=8)
     assert sorted(file.name for file in two.parent.iterdir()) == ["a.png", "b.png", "list.txt"]
+
+
+def test_of_several_that_pack_one_writes_and_the_others_wait(two, monkeypatch):
+    """As under torchrun. Threads stand in for processes: each opens the lock for itself, as those do."""
+    file, first, go, written = two.parent / "train.npy", threading.Event(), threading.Event(), []
+    (two.parent / ".train.npy.killed.part").write_bytes(b"half")  # of who was killed
+    plain = np.lib.format.open_memmap
+
+    def slow(part, *rest, **how):
+        if how:  # to be read
+            return plain(part, **how)
+        written.append(part)
+        first.set()
+        assert go.wait(30)
+        return plain(part, *rest)
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", slow)
+    found = []
+    workers = [
+        threading.Thread(target=lambda: found.append(pack(two, two.parent, file, side=8))) for _ in "ab"
+    ]
+    workers[0].start()
+    assert first.wait(30)
+    workers[1].start()
+    workers[1].join(0.3)
+    go.set()
+    for worker in workers:
+        worker.join()
+    assert len(written) == 1 and [images[:, 0, 0, 0].tolist() for images, _ in found] == [[0, 255]] * 2
+    assert sorted(f.name for f in two.parent.iterdir()) == ["a.png", "b.png", "list.txt", "train.npy"]
+
+
+def test_two_that_cannot_lock_write_files_of_their_own(two, monkeypatch):
+    parts, plain = [], np.lib.format.open_memmap
+    monkeypatch.setattr(listfile.memo, "alone", lambda _: contextlib.nullcontext(False))
+
+    def once_more(part, *rest, **how):
+        if how:  # to be read
+            return plain(part, **how)
+        parts.append(part)
+        if len(parts) == 1:  # another process packs while this one has begun
+            pack(two, two.parent, two.parent / "train.npy", side=8)
+        return plain(part, *rest)
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", once_more)
+    images, _ = pack(two, two.parent, two.parent / "train.npy", side=8)
+    assert len(set(parts)) == 2 and images[:, 0, 0, 0].tolist() == [0, 255]
+
+
+def test_what_is_changed_in_packed_images_changes_no_file(two):
+    file = two.parent / "train.npy"
+    images, _ = pack(two, two.parent, file, side=8)
+    before = file.read_bytes()
+    images.bitwise_not_()
+    assert images[:, 0, 0, 0].tolist() == [255, 0]
+    assert file.read_bytes() == before
+    assert pack(two, two.parent, file, side=8)[0][:, 0, 0, 0].tolist() == [0, 255]
 
 
 def test_a_missing_image_and_a_damaged_one(places):

@@ -261,6 +261,19 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     assert perfect.mean == 1 and perfect.low < 1
 
 
+@pytest.mark.parametrize("classes", [1, 2, 10])
+def test_two_successes_and_two_failures_are_spread_over_the_classes(classes):
+    """Each class of n images gets its part of them: k classes that are all right have the smoothed share
+    (n + 2 / k) / (n + 4 / k), whose binomial variance is then that of the mean of k.
+    """
+    n = 20
+    smooth = (n + 2 / classes) / (n + 4 / classes)
+    reach = 1.959964 * np.sqrt(smooth * (1 - smooth) / (n + 4 / classes) / classes)
+    found = balanced_interval(np.ones(classes), np.full(classes, n))
+    assert found.mean == 1 and found.low == pytest.approx(smooth - reach, abs=1e-6)
+    assert found.high == pytest.approx(min(1, smooth + reach), abs=1e-6)
+
+
 def test_the_interval_of_a_group_is_of_a_mask_not_of_numbers():
     by_class, n = np.array([0.9, 0.5, 0.1]), np.array([40, 40, 40])
     assert balanced_interval(by_class, n, np.array([True, False, True])).mean == pytest.approx(0.5)
@@ -277,6 +290,15 @@ def test_calibration_error_by_hand():
     mean, gap, share = reliability(logits, labels, 10)
     assert share[9] == 0.5 and gap[9] == pytest.approx(-0.45) and mean[5] == pytest.approx(0.55)
     assert share.sum() == pytest.approx(1)
+
+
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
+    """Bins are (low, high], as in Guo et al. (2017); two equal logits are one half exactly."""
+    mean, gap, share = reliability(torch.zeros(4, 2), torch.tensor([0, 0, 0, 1]), 2)
+    assert share.tolist() == [1, 0] and mean.tolist() == [0.5, 0] and gap.tolist() == [0.25, 0]
+    both = torch.tensor([[0.0, 0.0], [2.0, 0.0]])  # one half wrong, and one sure of what is right
+    sure = torch.tensor(2.0).sigmoid().item()
+    assert expected_calibration_error(both, torch.tensor([1, 0]), 2) == pytest.approx((0.5 + 1 - sure) / 2)
 
 
 @pytest.mark.parametrize("of", [reliability, expected_calibration_error])

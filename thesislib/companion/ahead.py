@@ -53,18 +53,30 @@ def tasks(chapter: Chapter, settings: ChapterSettings, ids: Iterable[str] | None
             continue
         told, parts = (), [{}]
         for name in sorted(lists, key="dataset".__eq__, reverse=True):
-            if len(finer := _parts(chapter, settings, artefact.id, (name, *told))) > len(parts):
+            if len(finer := parts_of(chapter, settings, artefact.id, (name, *told))) > len(parts):
                 told, parts = (name, *told), finer
         found += [(chapter.name, settings.profile, mine | values, artefact.id) for values in parts]
     return found
 
 
-def _parts(
+def parts_of(
     chapter: Chapter, settings: ChapterSettings, identity: str, fields: tuple[str, ...]
 ) -> list[dict[str, Any]]:
     """Settings whose rows together are an artefact's, each row in one of them; none if there are no such.
 
     A field that an artefact does not depend on gives the same rows again and again, which tells nothing apart.
+
+    Parameters
+    ----------
+    identity
+        The artefact.
+    fields
+        Lists among the settings; each part has one value of each.
+
+    Returns
+    -------
+    list of dict
+        Field to its one value, for each part.
     """
     whole, mine = _cells(chapter, settings, identity), runs.changes(chapter, settings)
     parts: list[dict[str, Any]] = []

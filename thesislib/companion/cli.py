@@ -7,9 +7,10 @@ import errno
 import json
 import math
 import os
+import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -150,15 +151,22 @@ def _list(a: argparse.Namespace) -> None:
 def _show(a: argparse.Namespace) -> None:
     from thesislib.companion import blocks, board
 
-    if (name := f"ch{a.id.removeprefix('ch')}") in house.chapters():
-        if a.recorded:
-            raise CompanionError(
-                f"--recorded goes with an artefact; `thesis list --recorded` has those of {a.id}"
-            )
-        return _show_chapter(house.chapters()[name], a)
+    try:
+        chapter = house.chapter(a.id)
+    except CompanionError:
+        chapter = None
+    if chapter and a.recorded:
+        raise CompanionError(
+            f"--recorded goes with an artefact; `thesis list --recorded` has those of {a.id}"
+        )
+    if chapter:
+        return _show_chapter(chapter, a)
     artefact = house.artefact(a.id)
     rows = board.recorded_rows() if a.recorded else board.rows(a.profile)
     mine = [row for row in rows if row.artefact.id == a.id and (row.record or a.json)]
+    for row in mine:
+        if row.record:
+            row.record.frame()  # states and verdicts are of these numbers, which may be gone
     if a.json:
         found, kept = ([], mine) if a.recorded else (mine, [])
         print(board.as_json(board.document(found, kept, a.profile)), end="")
@@ -166,10 +174,10 @@ def _show(a: argparse.Namespace) -> None:
     print(f"{artefact.label} (section {artefact.section}): {artefact.title}")
     if not mine:
         where = "has no committed long run" if a.recorded else f"is missing at profile {a.profile}"
-        chapter = f"ch{artefact.chapter}"
-        hint = f"`thesis run {chapter} --profile {a.profile}` makes it"
+        name = f"ch{artefact.chapter}"
+        hint = f"`thesis run {name} --profile {a.profile}` makes it"
         if a.recorded:
-            hint = f"`thesis run {chapter} --only {a.id} --profile paper`, then `thesis keep`, makes one"
+            hint = f"`thesis run {name} --only {a.id} --profile paper`, then `thesis keep`, makes one"
         elif any(row.artefact.id == a.id for row in board.recorded_rows()):
             hint += f"; `thesis show {a.id} --recorded` has a committed long run"
         raise CompanionError(f"{a.id} {where}; {hint}")
@@ -295,6 +303,27 @@ def _clean(a: argparse.Namespace) -> None:
     print("removed", ", ".join(book.clean(a.all)) or "nothing")
 
 
+class _Typed(yaml.SafeLoader):
+    """YAML whose plain values are what one means: not the ``no`` that is False in YAML 1.1, nor its dates."""
+
+    yaml_implicit_resolvers: ClassVar = {}
+
+
+for _kind, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(0|[1-9][0-9_]*)", list("-+0123456789")),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
+):
+    _Typed.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern})\Z"), _first)
+
+AMBIGUOUS = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-9]+)+)")  # of base 8 and 60 in YAML 1.1
+
+
+def _read(text: str) -> Any:
+    return yaml.load(text, Loader=_Typed)
+
+
 def _value(text: str) -> Any:
     """A value as typed: YAML, and a bare ``a,b`` is a list.
 
@@ -304,9 +333,9 @@ def _value(text: str) -> Any:
         If it is empty, or neither a plain value nor a list of them.
     """
     try:
-        value = yaml.safe_load(text)
+        value = _read(text)
         if isinstance(value, str) and "," in value:
-            value = [yaml.safe_load(item) for item in value.split(",") if item.strip()]
+            value = [_read(item) for item in value.split(",") if item.strip()]
     except yaml.YAMLError:
         raise CompanionError(f"cannot read the value {text!r}; give a number, a word, or a,b,c") from None
     found = [_number(item) for item in (value if isinstance(value, list) else [value])]
@@ -314,16 +343,27 @@ def _value(text: str) -> Any:
         raise CompanionError(
             "a parameter has no value; leave it out for the profile's own, or give [] for none"
         )
-    if any(
-        isinstance(item, dict | list) or (isinstance(item, float) and not math.isfinite(item))
-        for item in found
-    ):
+    if not all(map(_usable, found)):
         raise CompanionError(f"cannot use the value {text!r}; give a finite number, a word, or a,b,c")
     return found if isinstance(value, list) else found[0]
 
 
+def _usable(item: Any) -> bool:
+    """Whether it is a plain value, finite if it is a number."""
+    nothing = item is None or isinstance(item, dict | list)
+    return not nothing and not (isinstance(item, float) and not math.isfinite(item))
+
+
 def _number(value: Any) -> Any:
-    """YAML 1.1 reads 1e-3 as text; who types it means the number."""
+    """The number that a word is, if it is one: 0.5 and 1e-3.
+
+    Raises
+    ------
+    CompanionError
+        If it could be two numbers.
+    """
+    if isinstance(value, str) and AMBIGUOUS.fullmatch(value):
+        raise CompanionError(f"cannot use {value!r} as a number; give it without leading zeros and colons")
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:

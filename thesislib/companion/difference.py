@@ -66,7 +66,8 @@ def _numbers(first: Record, second: Record) -> Iterator[str]:
     if sorted(first.keys) != sorted(second.keys):
         yield f"keys: {', '.join(first.keys)} -> {', '.join(second.keys)}"
         return
-    both = one.merge(two, on=first.keys, how="outer", suffixes=("", " after"), indicator="side")
+    sides = [records.by_text(first.keys, frame) for frame in (one, two)]
+    both = sides[0].merge(sides[1], on=first.keys, how="outer", suffixes=("", " after"), indicator="side")
     side = both["side"].value_counts()
     for name, word in (("left_only", "first"), ("right_only", "second")):
         if side[name]:
@@ -126,7 +127,7 @@ def _read(place: str) -> dict[str, Record]:
             return {record.id: record}
         if path.is_dir():
             inner = path / "records"
-            if found := records.read_folder(inner if inner.is_dir() else path):
+            if found := records.read_folder(inner if inner.is_dir() else path, strict=True):
                 return found
     raise CompanionError(
         f"{place} holds no record; give a record's JSON file, a run's folder, or PLACE/ID of data/recorded"

@@ -6,13 +6,13 @@ import dataclasses
 import datetime
 import importlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from thesislib.companion import house, making, provenance, records, runner, runs, shards
+from thesislib.companion import ahead, house, making, provenance, records, runner, runs, shards
 from thesislib.companion.house import CompanionError
 from thesislib.companion.records import MAX_RECORDED, Record
 from thesislib.settings import ChapterSettings, SettingsError
@@ -49,12 +49,7 @@ def keep(folders: Sequence[Path], *, part: bool = False) -> list[Path]:
     pieces: dict[tuple[str, str], list[tuple[Record, pd.DataFrame]]] = {}
     for record in (r for folder in folders for r in _records_of(folder)):
         frame = record.frame()
-        for name in record.dataset:
-            if Path(name).name != name:
-                raise CompanionError(
-                    f"{record.id} is of {name}; only runs on data sets that others can get are kept, see `thesis data`"
-                )
-            rows = frame[frame["dataset"] == name] if "dataset" in frame else frame
+        for name, rows in _of_each_set(record, frame):
             place = f"{name}-{record.profile}"
             pieces.setdefault((place, record.id), []).append((record, rows.reset_index(drop=True)))
     base = house.root() / "data" / "recorded"
@@ -69,6 +64,7 @@ def keep(folders: Sequence[Path], *, part: bool = False) -> list[Path]:
         written = []
         for record, target, identity in ready:
             target.mkdir(parents=True, exist_ok=True)
+            (target / f"{identity}.json").unlink(missing_ok=True)  # a record with a JSON is whole
             for suffix in ("csv", "json"):
                 record.file(suffix).replace(target / f"{identity}.{suffix}")
             written.append(target / f"{identity}.json")
@@ -118,10 +114,10 @@ def replay(name: str) -> str:
             f"{name!r} is no committed record, PLACE/ID; there are {', '.join(sorted(known)) or 'none'}"
         )
     record = records.read(path)
-    commit = provenance.git_state()
+    chapter = house.chapter(f"ch{record.artefact.chapter}")
+    commit = provenance.git_state(chapter)
     if commit["dirty"]:
         raise CompanionError("uncommitted changes would be what is replayed; commit, then replay")
-    chapter = house.chapter(f"ch{record.artefact.chapter}")
     again = _again(chapter, record)
     if "dataset" in again:
         again = again[again["dataset"].isin(record.dataset)]
@@ -151,13 +147,25 @@ def _again(chapter: house.Chapter, record: Record) -> pd.DataFrame:
 
 def _compare(record: Record, stored: pd.DataFrame, again: pd.DataFrame) -> int:
     """Number of rows of `again` found in `stored` with equal values, but for times and the machine's name."""
-    values = [v for v in record.values if "seconds" not in v and v != "made on"]
-    both = again.merge(stored, on=record.keys, how="left", suffixes=("", " stored"), indicator=True)
+    if absent := [key for key in record.keys if key not in again]:
+        raise CompanionError(
+            f"{record.id}: {', '.join(absent)} is recorded, and no column of the rows run again"
+        )
+    was, now = (
+        {c for c in frame if c not in record.keys and "seconds" not in c and c != "made on"}
+        for frame in (stored, again)
+    )
+    if was != now:
+        words = [f"{', '.join(sorted(was - now))} only in the record"] * bool(was - now)
+        words += [f"{', '.join(sorted(now - was))} only in the rows run again"] * bool(now - was)
+        raise CompanionError(f"{record.id}: columns differ, {' and '.join(words)}")
+    fresh, known = (records.by_text(record.keys, frame) for frame in (again, stored))
+    both = fresh.merge(known, on=record.keys, how="left", suffixes=("", " stored"), indicator=True)
     if (lost := int((both["_merge"] != "both").sum())) or both.empty:
         raise CompanionError(f"{record.id}: {lost} of {len(again)} replayed rows are not in the record")
-    for value in values:
+    for value in (c for c in again if c in now):
         new, old = both[value].to_numpy(), both[f"{value} stored"].to_numpy()
-        if both[value].dtype.kind in "fc":
+        if new.dtype.kind in "fc" and old.dtype.kind in "biufc":
             bad = ~np.isclose(new, old, rtol=1e-6, atol=1e-9, equal_nan=False)
         else:
             bad = new != old
@@ -169,6 +177,21 @@ def _compare(record: Record, stored: pd.DataFrame, again: pd.DataFrame) -> int:
                 f"{row[value]} now, {row[f'{value} stored']} recorded"
             )
     return len(both)
+
+
+def _of_each_set(record: Record, frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The data sets that a record is of, each with its rows.
+
+    Those that a notebook only names, because its table describes networks for them, were not read: nothing is of them.
+    """
+    column = set(frame["dataset"].astype(str)) if "dataset" in frame else set()
+    for name in record.dataset:
+        if Path(name).name != name:
+            raise CompanionError(
+                f"{record.id} is of {name}; only runs on data sets that others can get are kept, see `thesis data`"
+            )
+        if name in column or name in record.provenance["data"]:
+            yield name, frame[frame["dataset"] == name] if "dataset" in frame else frame
 
 
 def _merged(found: list[tuple[Record, pd.DataFrame]], place: str, folder: Path, part: bool) -> Record:
@@ -240,7 +263,8 @@ def _whole(
 
     Where shards differ, the profile's own value stands for the whole. If they differ in one of the settings
     that the chapter lists as ``SHARDED``, that goes for all of these: windows of one length differ only in
-    where they begin. Shards with different root seeds are runs of their own, each of which must be whole.
+    where they begin. Shards with different root seeds are runs of their own, each of which must be whole. In other
+    settings they may differ if these are lists by which rows are told apart.
 
     Returns
     -------
@@ -248,6 +272,12 @@ def _whole(
         With the first shard's root seed.
     settings : list of ChapterSettings
         One a root seed.
+
+    Raises
+    ------
+    CompanionError
+        If they differ in a setting that decides what is in the rows, and not which rows there are: the whole would
+        be of a value that some of them, or none, were run with. Or if a value is none of the settings' any more.
     """
     first, module = pieces[0], _settings_module(chapter)
     unlike = {k for r in pieces for k, v in r.settings.items() if v != first.settings.get(k)}
@@ -262,6 +292,14 @@ def _whole(
         ]
     except SettingsError as error:
         raise CompanionError(f"{first.id}: {error}; its settings changed since, run it again") from None
+    for field in sorted(unlike.difference(sharded, ["dataset"])):
+        many = isinstance(getattr(whole[0], field, None), tuple)
+        if not many or len(ahead.parts_of(chapter, whole[0], first.id, (field,))) < 2:
+            values = dict.fromkeys(str(r.settings.get(field)) for r in pieces)
+            raise CompanionError(
+                f"{first.id}: shards differ in {field}, {' and '.join(values)}, which tells no rows apart; run all "
+                "with one value"
+            )
     return {k: v for k, v in first.parameters.items() if k not in unlike} | own, whole
 
 
@@ -278,7 +316,7 @@ def _settings_module(chapter: house.Chapter) -> Any:
 
 def _records_of(folder: Path) -> list[Record]:
     inner = folder / "records"
-    found = records.read_folder(inner if inner.is_dir() else folder)
+    found = records.read_folder(inner if inner.is_dir() else folder, strict=True)
     if not found:
         raise CompanionError(f"{folder} holds no records; give a run's folder, runs/<hash>")
     return list(found.values())

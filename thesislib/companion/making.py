@@ -30,7 +30,7 @@ SPREAD = (
 def origin(chapter: Chapter, settings: ChapterSettings, inputs: str) -> dict[str, Any]:
     """Provenance of a run that starts now; `inputs` is the hash by which it will be known as stale."""
     return {
-        **provenance.git_state(),
+        **provenance.git_state(chapter),
         "inputs": inputs,
         "files": provenance.method_files(chapter),
         "data": provenance.data_prints(settings.dataset),

@@ -26,13 +26,23 @@ NEUTRAL = (
 )
 
 
-def git_state() -> dict[str, str | bool | None]:
-    """Commit, and whether tracked files differ from it, records aside; None where this is no git clone."""
+def git_state(chapter: house.Chapter) -> dict[str, str | bool | None]:
+    """The commit, and whether a run of a chapter would be of other code; None where this is no git clone.
+
+    It would be if a tracked file differs from the commit, records aside, or a file behind the chapter's numbers is
+    in no commit at all.
+    """
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {"commit": None, "dirty": None}
     status = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)data/recorded")
-    return {"commit": commit, "dirty": status is None or bool(status)}  # whatever git cannot tell
+    tracked = _git("ls-files")
+    if status is None or tracked is None:
+        return {"commit": commit, "dirty": True}  # whatever git cannot tell
+    return {
+        "commit": commit,
+        "dirty": bool(status) or not method_files(chapter).keys() <= {*tracked.split("\n")},
+    }
 
 
 def method_files(chapter: house.Chapter) -> dict[str, str]:

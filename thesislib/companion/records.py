@@ -7,11 +7,13 @@ error; ``keys`` are its columns.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import io
 import itertools
 import json
-from collections.abc import Collection, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,36 @@ Grid = Mapping[str, Sequence] | Sequence[Mapping[str, Sequence]]
 MAX_IMAGE = 300_000
 MAX_RECORDED = 200_000
 FORMAT = 1
+
+# What the JSON holds: a type, a list of such, or fields by name, of which there may be more.
+_NUMBER = (int, float, type(None))
+_CLAIM = {
+    **dict.fromkeys(("sentence", "source", "verdict", "pairs", "unit", "reason"), str),
+    **dict.fromkeys(("estimate", "low", "high", "n"), _NUMBER),
+}
+_ORIGIN = {
+    "commit": (str, type(None)),
+    "dirty": (bool, type(None)),
+    "seconds": (int, float),
+    **dict.fromkeys(("inputs", "machine", "device", "started"), str),
+    "files": {},
+    "data": {},
+    "versions": {},
+}
+_SHAPE = {
+    **dict.fromkeys(("id", "profile", "sha256", "alt", "spread"), str),
+    "dataset": [str],
+    "keys": [str],
+    "values": [str],
+    "rows": int,
+    "seeds": [int],
+    "claims": [_CLAIM],
+    "settings": {"dataset": [str]},
+    "parameters": {},
+    "provenance": _ORIGIN,
+    "stands_for": {},
+    "same_as": (str, type(None)),
+}
 
 
 class HollowRecord(CompanionError):
@@ -105,7 +137,7 @@ class Record:
         Raises
         ------
         HollowRecord
-            If the CSV is not the one that was recorded.
+            If the CSV is not the one that was recorded, or lacks a column that the record names.
         """
         import pandas as pd
 
@@ -114,7 +146,12 @@ class Record:
             raise HollowRecord(f"{self.file('csv').name} is not the file its record describes; run it again")
         # Text keys may be empty or read "None": only an empty measurement is a missing one.
         empty = {value: [""] for value in self.values}
-        return pd.read_csv(io.BytesIO(content), keep_default_na=False, na_values=empty)
+        found = pd.read_csv(io.BytesIO(content), keep_default_na=False, na_values=empty)
+        if absent := [c for c in [*self.keys, *self.values] if c not in found]:
+            raise HollowRecord(
+                f"{self.file('csv').name} has no column {', '.join(absent)}, which its record names; run it again"
+            )
+        return found
 
     def state(self) -> str:
         """``no-data``, ``stand-in``, ``thesis-data`` or ``paper``; ``stale`` is for who knows the current inputs."""
@@ -172,7 +209,8 @@ def read(path: Path) -> Record:
     Raises
     ------
     HollowRecord
-        If the file is not there, is no JSON, or lacks a field.
+        If the file is not there, is no JSON, lacks a field or has another kind of value in it, or is of no artefact
+        that is known here.
 
     Parameters
     ----------
@@ -184,21 +222,40 @@ def read(path: Path) -> Record:
             raise HollowRecord(
                 f"{house.short(path)} has format {facts.get('format')}, this version reads {FORMAT}"
             )
-        return Record(**facts, folder=path.parent)
-    except (ValueError, TypeError, AttributeError) as error:
+        record = Record(**facts, folder=path.parent)
+        for name, shape in _SHAPE.items():
+            _fits(name, getattr(record, name), shape)
+        house.artefact(record.id)
+    except HollowRecord:
+        raise
+    except (ValueError, TypeError, AttributeError, CompanionError) as error:
         raise HollowRecord(f"{house.short(path)} is no record ({error}); run the chapter again") from None
+    return record
 
 
-def read_folder(folder: Path) -> dict[str, Record]:
-    """All records of a folder by artefact; empty where there is no folder."""
-    found = [read(path) for path in folder.glob("*.json")]
+def read_folder(folder: Path, *, strict: bool = False) -> dict[str, Record]:
+    """All records of a folder by artefact; empty where there is no folder.
+
+    Parameters
+    ----------
+    folder : Path
+    strict : bool
+        Whether a file that is no record is an error. Else it is said on standard error, and the record counts as
+        missing, so that it keeps nobody from the others.
+
+    Raises
+    ------
+    HollowRecord
+        As :func:`read`, if `strict`.
+    """
+    found = _each(folder.glob("*.json"), strict)
     return {r.id: r for r in sorted(found, key=lambda r: house.reading_order(r.id))}
 
 
 def recorded() -> list[Record]:
-    """The committed long runs, in reading order."""
+    """The committed long runs, in reading order; one that is damaged is said on standard error and left out."""
     files = (house.root() / "data" / "recorded").glob("*-*/*.json")
-    return sorted((read(f) for f in files), key=lambda r: (house.reading_order(r.id), r.folder.name))
+    return sorted(_each(files, False), key=lambda r: (house.reading_order(r.id), r.folder.name))
 
 
 def keys_of(grid: Grid) -> list[str]:
@@ -238,6 +295,20 @@ def cells(name: str, keys: Sequence[str], grid: Grid) -> dict[tuple[str, ...], N
 def rows_of(keys: Sequence[str], frame: pd.DataFrame) -> list[tuple[str, ...]]:
     """The key columns of each row, as :func:`cells` writes them."""
     return [tuple(_text(v) for v in row) for row in frame[list(keys)].itertuples(index=False)]
+
+
+def by_text(keys: Sequence[str], frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame with its key columns as :func:`cells` writes them, so that 1 meets 1.0 and a name meets a number.
+
+    Parameters
+    ----------
+    keys
+        Its key columns.
+    """
+    import pandas as pd
+
+    text = pd.DataFrame(rows_of(keys, frame), columns=list(keys), index=frame.index, dtype=object)
+    return frame.assign(**{key: text[key] for key in keys})
 
 
 def check_cells(name: str, keys: Sequence[str], frame: pd.DataFrame, want: Collection[tuple]) -> None:
@@ -285,6 +356,36 @@ def check(record: Record, grid: Grid | None) -> None:
         for suffix in ("svg", "png"):
             if not record.file(suffix).is_file():
                 raise HollowRecord(f"{record.id}: {record.id}.{suffix} is missing")
+
+
+def _each(files: Iterable[Path], strict: bool) -> Iterator[Record]:
+    for file in files:
+        try:
+            yield read(file)
+        except HollowRecord as error:
+            if strict:
+                raise
+            _say(f"thesis: {error}; until then it counts as missing")
+
+
+@functools.cache  # once a process
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _fits(name: str, value: Any, shape: Any) -> None:
+    """Refuse a value that is not of its shape, see ``_SHAPE``."""
+    if isinstance(shape, dict) and isinstance(value, dict):
+        if absent := [key for key in shape if key not in value]:
+            raise ValueError(f"{name} has no {', '.join(absent)}")
+        for key, inner in shape.items():
+            _fits(f"{name}: {key}", value[key], inner)
+    elif isinstance(shape, list) and isinstance(value, list):
+        for item in value:
+            _fits(name, item, shape[0])
+    elif isinstance(shape, dict | list) or not isinstance(value, shape):
+        would = {dict: "fields by name", list: "a list"}.get(type(shape), "another kind")
+        raise ValueError(f"{name} is {str(value)[:40]!r}, expected {would}")
 
 
 def _blocks(grid: Grid) -> Sequence[Mapping[str, Sequence]]:

@@ -30,7 +30,7 @@ def up_to_date(chapter: Chapter, settings: ChapterSettings, target: Path) -> boo
     """Whether `target` holds a whole run made from what is on disk now."""
     try:
         stamp = json.loads((target / "run.json").read_text())
-        found = records.read_folder(target / "records")
+        found = records.read_folder(target / "records", strict=True)
         for record in found.values():
             records.check(record, None)
     except (OSError, ValueError, records.HollowRecord):
@@ -142,7 +142,7 @@ def gate(chapter: Chapter, settings: ChapterSettings, folder: Path) -> None:
                 raise CompanionError(f"{chapter.slug}: cell {index} raised {output.ename}: {first}")
         if cell.execution_count is None:
             raise CompanionError(f"{chapter.slug}: cell {index} of {len(cells)} was not executed")
-    found = records.read_folder(folder / "records")
+    found = records.read_folder(folder / "records", strict=True)
     if absent := [a.id for a in chapter.artefacts if a.id not in found]:
         raise CompanionError(f"{chapter.slug}: not recorded: {', '.join(absent)}")
     grids = importlib.import_module(f"thesislib.{chapter.package}.settings").grids(settings)
@@ -155,6 +155,7 @@ def _execute(chapter: Chapter, settings: ChapterSettings, folder: Path, log: Pat
     import jupytext
     import nbformat
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     source, executed = folder / "source.ipynb", folder / f"{chapter.slug}.ipynb"
     notebook = jupytext.read(chapter.script)
@@ -175,7 +176,8 @@ def _execute(chapter: Chapter, settings: ChapterSettings, folder: Path, log: Pat
     }
     kernel = {"THESISLIB_OUT": str(folder / "records"), "IPYTHONDIR": str(_plain_ipython(folder))}
     # The kernel runs in another folder than the command was given in.
-    kernel |= {n: os.path.abspath(v) for n in (VARIABLE, "THESISLIB_CACHE") if (v := os.environ.get(n))}
+    places = (VARIABLE, "THESISLIB_CACHE", "THESISLIB_ROOT")
+    kernel |= {name: os.path.abspath(value) for name in places if (value := os.environ.get(name))}
     with _environment(**kernel, **dict.fromkeys(THREADS, "1")), open(log, "w") as out:
         try:
             papermill.execute_notebook(
@@ -191,6 +193,10 @@ def _execute(chapter: Chapter, settings: ChapterSettings, folder: Path, log: Pat
             out.write("\n".join(error.traceback))
             first = " ".join(str(error.evalue).split())[:300]
             raise CompanionError(f"{chapter.slug} stopped: {error.ename}: {first}") from None
+        except DeadKernelError:
+            raise CompanionError(
+                f"{chapter.slug} stopped: its kernel was killed; is there enough memory?"
+            ) from None
     notebook = nbformat.read(executed, as_version=4)
     nbformat.write(_clean(notebook), executed)
     source.unlink()

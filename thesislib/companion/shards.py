@@ -51,7 +51,7 @@ def run(
     ids
         Artefacts.
     threads
-        What :func:`limit_threads` was told; for the record.
+        What :func:`limit_threads` was told; for the record, and a run on another number is made again.
     workers
         With several, that many processes first compute what is read here, see
         :func:`thesislib.companion.ahead.compute`.
@@ -75,7 +75,7 @@ def run(
     settings = runs.settle(chapter, profile, values, every=True)
     ids.sort(key=house.reading_order)
     target = runs.folder(chapter, settings, book=False, only=ids)
-    if not force and _up_to_date(chapter, settings, ids, target):
+    if not force and _up_to_date(chapter, settings, ids, target, threads):
         return target, False
     if workers > 1:
         from thesislib.companion import ahead  # which needs this module
@@ -156,17 +156,20 @@ def findings(chapter: Chapter, identity: str, frame: pd.DataFrame) -> list[dict[
     return found
 
 
-def _up_to_date(chapter: Chapter, settings: ChapterSettings, ids: list[str], target: Path) -> bool:
+def _up_to_date(
+    chapter: Chapter, settings: ChapterSettings, ids: list[str], target: Path, threads: int
+) -> bool:
     """Whether `target` holds whole records of what is on disk now, and of a clean tree if it is clean now."""
-    inputs, dirty = _inputs(chapter, settings), provenance.git_state()["dirty"]
+    facts = {"inputs": _inputs(chapter, settings), "threads": threads}
+    dirty = provenance.git_state(chapter)["dirty"]
     try:
-        found = records.read_folder(target / "records")
+        found = records.read_folder(target / "records", strict=True)
         for record in found.values():
             records.check(record, making.grid_of(chapter, settings, record.id))
     except CompanionError:
         return False
     known = [r.provenance for r in found.values()]
-    return list(found) == ids and all(p["inputs"] == inputs and (dirty or not p["dirty"]) for p in known)
+    return list(found) == ids and all(p.items() >= facts.items() and (dirty or not p["dirty"]) for p in known)
 
 
 def _inputs(chapter: Chapter, settings: ChapterSettings) -> str:
@@ -174,4 +177,4 @@ def _inputs(chapter: Chapter, settings: ChapterSettings) -> str:
     package = sources.PACKAGE / str(chapter.package)
     claims = sources.closure(package / "claims.py")[0]
     facts = (provenance.method_files(chapter), provenance.versions(chapter))
-    return sources.fingerprint(claims, repr(facts), repr(provenance.data_prints(settings.dataset)))
+    return sources.code_fingerprint(claims, repr(facts), repr(provenance.data_prints(settings.dataset)))

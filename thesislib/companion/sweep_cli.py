@@ -100,16 +100,21 @@ def several(text: str) -> list[Any]:
     Raises
     ------
     CompanionError
-        If it is neither.
+        If it is neither, or one of them is no plain value.
     """
-    from thesislib.companion.cli import _number, _value
+    from thesislib.companion.cli import _number, _read, _usable, _value
 
     if text.lstrip().startswith("["):
         try:
-            found = yaml.safe_load(text)
+            found = _read(text)
         except yaml.YAMLError:
             raise CompanionError(f"cannot read the values {text!r}; give a,b or [[a,b],[c]]") from None
-        return [list(map(_number, item)) if isinstance(item, list) else _number(item) for item in found]
+        found = [list(map(_number, item)) if isinstance(item, list) else _number(item) for item in found]
+        if not all(_usable(one) for item in found for one in (item if isinstance(item, list) else [item])):
+            raise CompanionError(
+                f"cannot use the values {text!r}; give finite numbers or words, a,b or [[a,b],[c]]"
+            )
+        return found
     value = _value(text)
     return value if isinstance(value, list) else [value]
 

@@ -67,7 +67,7 @@ def command(sweep: Sweep) -> str:
 
 
 def _about(sweep: Sweep, tables: dict[str, pd.DataFrame], state: State) -> str:
-    git = provenance.git_state()
+    git = provenance.git_state(sweep.chapter)
     commit = (git["commit"] or "no git clone")[:12] + (", with uncommitted changes" if git["dirty"] else "")
     links = ", ".join(f'<a href="{t}.csv">{t}.csv</a> ({len(rows)} rows)' for t, rows in tables.items())
     smoke = (
@@ -154,7 +154,7 @@ def _means(means: pd.DataFrame) -> str:
 def _figures(sweep: Sweep) -> str:
     found: dict[str, list[str]] = {}
     for point in sweep.points:
-        for record in records.read_folder(sweep.place(point) / "records").values():
+        for record in records.read_folder(sweep.place(point) / "records", strict=True).values():
             if record.alt:
                 path = f"points/{quote(point.name)}/records/{record.id}.svg"
                 picture = f'<img loading="lazy" src="{path}" alt="{html.escape(record.alt, quote=True)}">'

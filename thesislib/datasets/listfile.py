@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -31,6 +32,7 @@ from PIL import Image
 from torchvision import transforms
 from tqdm.auto import tqdm
 
+from thesislib import memo
 from thesislib.datasets.catalogue import DatasetError
 from thesislib.datasets.images import picture
 
@@ -186,7 +188,8 @@ def pack(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Decode a list's images once, for :func:`thesislib.training.fit`: middle squares, shrunk, in one file.
 
-    Written on the first call, mapped into memory on later ones. ImageNet-LT takes 23 GB and Places-LT 12 GB at
+    Written on the first call, mapped into memory on later ones; of several processes one writes and the others wait.
+    What is changed in the images stays in memory, and the file as it is. ImageNet-LT takes 23 GB and Places-LT 12 GB at
     256 pixels, which a large accelerator holds as a whole. Behind the array, where NumPy does not look, the file
     keeps a hash of the list's paths in their order and of `side`; classes are read from the list each time.
 
@@ -216,19 +219,34 @@ def pack(
     shape = (len(images), 3, side, side)
     mark = hashlib.sha256("\n".join([str(side), *images.paths]).encode()).hexdigest().encode()
     if not file.exists():
-        part = file.with_name(f".{file.name}.part")
-        try:
-            pixels = np.lib.format.open_memmap(part, "w+", np.uint8, shape)
-            for number in tqdm(range(len(images)), desc=file.name):
-                pixels[number] = images[number][0].numpy()
-            pixels.flush()
-            with part.open("ab") as stream:
-                stream.write(mark)
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
+        with memo.alone(file) as held:
+            if held:
+                for left in file.parent.glob(
+                    f".{file.name}.*.part"
+                ):  # by who was killed: nobody else is at it
+                    left.unlink()
+            if not file.exists():
+                _write_packed(file, images, shape, mark)
     _check_packed(file, shape, mark, path)
-    return torch.from_numpy(np.load(file, mmap_mode="r+")), torch.from_numpy(images.labels)
+    return torch.from_numpy(np.load(file, mmap_mode="c")), torch.from_numpy(images.labels)
+
+
+def _write_packed(file: Path, images: ListImages, shape: tuple[int, ...], mark: bytes) -> None:
+    """Under a name of its own until it is whole: where files cannot be locked, two processes may write at once."""
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
+    os.close(handle)
+    part = Path(name)
+    try:
+        pixels = np.lib.format.open_memmap(part, "w+", np.uint8, shape)
+        for number in tqdm(range(len(images)), desc=file.name):
+            pixels[number] = images[number][0].numpy()
+        pixels.flush()
+        with part.open("ab") as stream:
+            stream.write(mark)
+        part.chmod(0o644)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _check_packed(file: Path, shape: tuple[int, ...], mark: bytes, path: str | os.PathLike) -> None:

@@ -148,11 +148,6 @@ def ResNeXt50(classes: int = 1000) -> nn.Sequential:
     return imagenet_resnet(imagenet.Bottleneck, (3, 4, 6, 3), classes, groups=32, width_per_group=4)
 
 
-def ResNeXt152(classes: int = 1000) -> nn.Sequential:
-    """ResNet-152 with 32 groups of 4 channels."""
-    return imagenet_resnet(imagenet.Bottleneck, (3, 8, 36, 3), classes, groups=32, width_per_group=4)
-
-
 def load_torchvision(model: nn.Sequential, state: dict[str, Tensor]) -> None:
     """Put torchvision's weights of the same architecture into a network's features; the classifier stays.
 
