@@ -220,15 +220,19 @@ def pack(
     mark = hashlib.sha256("\n".join([str(side), *images.paths]).encode()).hexdigest().encode()
     if not file.exists():
         with memo.alone(file) as held:
-            if held:
-                for left in file.parent.glob(
-                    f".{file.name}.*.part"
-                ):  # by who was killed: nobody else is at it
+            if held:  # nobody else is at it, so that these are of who was killed
+                for left in file.parent.glob(f".{file.name}.*.part"):
                     left.unlink()
             if not file.exists():
                 _write_packed(file, images, shape, mark)
     _check_packed(file, shape, mark, path)
-    return torch.from_numpy(np.load(file, mmap_mode="c")), torch.from_numpy(images.labels)
+    try:
+        pixels = np.load(file, mmap_mode="c")
+    except (
+        OSError
+    ):  # a file larger than memory and swap may be mapped for reading alone, and what writes to it dies
+        pixels = np.load(file, mmap_mode="r")
+    return torch.from_numpy(pixels), torch.from_numpy(images.labels)
 
 
 def _write_packed(file: Path, images: ListImages, shape: tuple[int, ...], mark: bytes) -> None:

@@ -103,7 +103,12 @@ class GradientAngles:
         return {"step": self._step, "epochs": list(self._epochs), "angles": angles}
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on from what :meth:`state_dict` gave."""
+        """Go on from what :meth:`state_dict` gave.
+
+        Parameters
+        ----------
+        state : dict
+        """
         self._step, self._epochs = state["step"], list(state["epochs"])
         self._angles = list(state["angles"].to(self.parameters[0].device))
 
