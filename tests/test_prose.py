@@ -245,7 +245,7 @@ ORDERS = {
         and undecided("fig-5.5", "few-shot classes exceeds")
         and undecided("fig-5.6", "a higher silhouette")
         and undecided("fig-5.6", "neighbours of their own class")
-        and undecided("fig-5.7", "calibration error falls")
+        and undecided("fig-5.7", "calibration error is lower")
     ),
     "ours and cross-entropy alone end at the same accuracy": lambda: undecided("tab-5.5", CE_ALONE),
     "$\\lambda=0.1$ is the best weight of the search": lambda: (
