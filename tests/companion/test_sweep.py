@@ -214,7 +214,7 @@ GAIN = Claim(
 )
 
 
-def seed_runs(folder, points, inner):
+def seed_runs(folder, points, inner, column="score"):
     """A record of each point, of one inner seed: the new method gains 1, 2, 3, ... points."""
     runs = []
     for place, values in enumerate(points):
@@ -222,13 +222,13 @@ def seed_runs(folder, points, inner):
             {"method": ["old", "new"], "seed": inner[place], "score": [0.0, 1.0 + place % 5]}
         )
         record = Record(
-            id="tab-2.4", profile="smoke", dataset=["digits"], keys=["method", "seed"], values=["score"], rows=0, sha256="",
+            id="tab-2.4", profile="smoke", dataset=["digits"], keys=["method", "seed"], values=[column], rows=0, sha256="",
             claims=[dataclasses.asdict(GAIN.decide(frame))], settings={"dataset": ["digits"]}, parameters={}, seeds=[1],
             alt="", spread="", folder=folder / str(place) / "records",
             provenance={"commit": None, "dirty": None, "inputs": "", "files": {}, "data": {}, "versions": {}, "machine": "",
                         "device": "cpu", "started": "", "seconds": 1.0},
         )  # fmt: skip
-        records.write(record, frame)
+        records.write(record, frame.rename(columns={"score": column}))
         runs.append((grid.Point(values, None), folder / str(place)))
     return runs
 
@@ -244,6 +244,12 @@ def test_claims_are_decided_again_on_all_root_seeds_together(tmp_path, monkeypat
     for row in pooled.to_dict("records"):
         assert (row["verdict"], row["estimate"], row["pairs"]) == ("holds", 3.0, "seeds")
         assert [row["low"], row["high"]] == pytest.approx([want.low, want.high])
+
+
+def test_a_column_called_value_is_a_measurement_like_any_other(tmp_path):
+    points = [{"seed": 0}, {"seed": 1}]
+    table = gather.tables(CH6, seed_runs(tmp_path, points, [10, 11], "value"))["table"]
+    assert table["value"].tolist() == [0, 1, 0, 2] and set(table["metric"]) == {"value"}
 
 
 @pytest.mark.parametrize("inner", [[10, 11, 12, 13, 10], [10] * 5])

@@ -68,13 +68,14 @@ def _long(record: Record) -> pd.DataFrame:
     import pandas as pd
 
     frame, keys = record.frame(), list(record.keys)
-    parts = []
+    parts, others = [], list(record.values)
     if {"metric", "value"} <= set(frame.columns):
         keys = [k for k in keys if k != "metric"]
         parts.append(frame[[*keys, "metric", "value"]])
-    others = [c for c in record.values if c not in ("metric", "value")]
+        others = [c for c in others if c not in ("metric", "value")]
     if others:
-        parts.append(frame.melt(keys, others, var_name="metric", value_name="value"))
+        melted = frame.melt(keys, others, var_name="metric", value_name="measured")  # "value" may be a column
+        parts.append(melted.rename(columns={"measured": "value"}))
     long = pd.concat(parts, ignore_index=True)
     if "dataset" not in long and len(record.dataset) == 1:
         long["dataset"] = record.dataset[0]
