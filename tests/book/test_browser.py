@@ -185,7 +185,7 @@ def test_verdicts_are_readable_and_do_not_rest_on_colour(visit, theme):
         markup,
     )
     found = page.evaluate(CONTRAST, "#probe")
-    assert found["count"] == len(words) == 9
+    assert found["count"] == len(words) == 10
     assert not found["low"]
     assert not low_contrast(page, theme, ".verdict, .state")
 
