@@ -70,7 +70,7 @@ class Comparison:
         >>> alike.verdict, alike.above(-0.05).verdict
         ('undecided', 'holds')
         """
-        return replace(self, threshold=threshold)
+        return replace(self, threshold=threshold + 0.0)  # no minus before a zero
 
 
 def paired_t(first: np.ndarray, second: np.ndarray, *, unit: str, label: str = "") -> Comparison:

@@ -43,19 +43,20 @@ class Row:
     record: records.Record | None
 
 
-def rows(profile: str) -> list[Row]:
-    """All artefacts as the last run of a profile left them."""
+def rows(profile: str, *, lenient: bool = False) -> list[Row]:
+    """All artefacts as the last run of a profile left them; `lenient` as for :func:`records.read_folder`."""
     found = []
     for chapter in house.chapters().values():
         folder = house.root() / "_build" / profile / chapter.slug / "records"
-        kept = records.read_folder(folder)
+        kept = records.read_folder(folder, lenient=lenient)
         found += [_row(artefact, kept.get(artefact.id), chapter) for artefact in chapter.artefacts]
     return found
 
 
-def recorded_rows() -> list[Row]:
-    """The committed long runs, one row each."""
-    return [Row(r.artefact, "stale" if provenance.changed(r) else r.state(), r) for r in records.recorded()]
+def recorded_rows(*, lenient: bool = False) -> list[Row]:
+    """The committed long runs, one row each; `lenient` as for :func:`records.read_folder`."""
+    found = records.recorded(lenient=lenient)
+    return [Row(r.artefact, "stale" if provenance.changed(r) else r.state(), r) for r in found]
 
 
 def document(found: Iterable[Row], kept: Iterable[Row], profile: str) -> dict[str, Any]:

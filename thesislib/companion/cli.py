@@ -133,9 +133,9 @@ def _profile(sub: argparse.ArgumentParser) -> None:
 def _list(a: argparse.Namespace) -> None:
     from thesislib.companion import board
 
-    rows = board.recorded_rows() if a.recorded else board.rows(a.profile)
+    rows = board.recorded_rows(lenient=True) if a.recorded else board.rows(a.profile, lenient=True)
     if a.json:
-        found, kept = ([], rows) if a.recorded else (rows, board.recorded_rows())
+        found, kept = ([], rows) if a.recorded else (rows, board.recorded_rows(lenient=True))
         print(board.as_json(board.document(found, kept, a.profile)), end="")
         return
     for row in rows:
@@ -162,7 +162,7 @@ def _show(a: argparse.Namespace) -> None:
     if chapter:
         return _show_chapter(chapter, a)
     artefact = house.artefact(a.id)
-    rows = board.recorded_rows() if a.recorded else board.rows(a.profile)
+    rows = board.recorded_rows(lenient=True) if a.recorded else board.rows(a.profile, lenient=True)
     mine = [row for row in rows if row.artefact.id == a.id and (row.record or a.json)]
     for row in mine:
         if row.record:
@@ -178,7 +178,7 @@ def _show(a: argparse.Namespace) -> None:
         hint = f"`thesis run {name} --profile {a.profile}` makes it"
         if a.recorded:
             hint = f"`thesis run {name} --only {a.id} --profile paper`, then `thesis keep`, makes one"
-        elif any(row.artefact.id == a.id for row in board.recorded_rows()):
+        elif any(row.artefact.id == a.id for row in board.recorded_rows(lenient=True)):
             hint += f"; `thesis show {a.id} --recorded` has a committed long run"
         raise CompanionError(f"{a.id} {where}; {hint}")
     for row in mine:

@@ -127,7 +127,7 @@ def _read(place: str) -> dict[str, Record]:
             return {record.id: record}
         if path.is_dir():
             inner = path / "records"
-            if found := records.read_folder(inner if inner.is_dir() else path, strict=True):
+            if found := records.read_folder(inner if inner.is_dir() else path):
                 return found
     raise CompanionError(
         f"{place} holds no record; give a record's JSON file, a run's folder, or PLACE/ID of data/recorded"

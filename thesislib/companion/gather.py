@@ -41,7 +41,7 @@ def tables(chapter: Chapter, runs: Sequence[tuple[Point, Path]]) -> dict[str, pd
         from five seeds on. ``verdicts``: a row for each claim at each point, and, if records of several
         root seeds can be put together, a row with ``p_seed`` "all" for the claim on all of them.
     """
-    found = [(point, records.read_folder(folder / "records", strict=True)) for point, folder in runs]
+    found = [(point, records.read_folder(folder / "records")) for point, folder in runs]
     table = _table(found)
     return {"table": table, "means": _means(table), "verdicts": _verdicts(chapter, found)}
 

@@ -316,7 +316,7 @@ def _settings_module(chapter: house.Chapter) -> Any:
 
 def _records_of(folder: Path) -> list[Record]:
     inner = folder / "records"
-    found = records.read_folder(inner if inner.is_dir() else folder, strict=True)
+    found = records.read_folder(inner if inner.is_dir() else folder)
     if not found:
         raise CompanionError(f"{folder} holds no records; give a run's folder, runs/<hash>")
     return list(found.values())

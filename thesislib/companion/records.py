@@ -233,29 +233,29 @@ def read(path: Path) -> Record:
     return record
 
 
-def read_folder(folder: Path, *, strict: bool = False) -> dict[str, Record]:
+def read_folder(folder: Path, *, lenient: bool = False) -> dict[str, Record]:
     """All records of a folder by artefact; empty where there is no folder.
 
     Parameters
     ----------
     folder : Path
-    strict : bool
-        Whether a file that is no record is an error. Else it is said on standard error, and the record counts as
-        missing, so that it keeps nobody from the others.
+    lenient : bool
+        Whether a file that is no record is said on standard error and counts as missing, so that it keeps nobody from
+        looking at the others. A book must not be made so: it would lack what was recorded.
 
     Raises
     ------
     HollowRecord
-        As :func:`read`, if `strict`.
+        As :func:`read`, if not `lenient`.
     """
-    found = _each(folder.glob("*.json"), strict)
+    found = _each(folder.glob("*.json"), lenient)
     return {r.id: r for r in sorted(found, key=lambda r: house.reading_order(r.id))}
 
 
-def recorded() -> list[Record]:
-    """The committed long runs, in reading order; one that is damaged is said on standard error and left out."""
+def recorded(*, lenient: bool = False) -> list[Record]:
+    """The committed long runs, in reading order; `lenient` and errors as for :func:`read_folder`."""
     files = (house.root() / "data" / "recorded").glob("*-*/*.json")
-    return sorted(_each(files, False), key=lambda r: (house.reading_order(r.id), r.folder.name))
+    return sorted(_each(files, lenient), key=lambda r: (house.reading_order(r.id), r.folder.name))
 
 
 def keys_of(grid: Grid) -> list[str]:
@@ -358,12 +358,12 @@ def check(record: Record, grid: Grid | None) -> None:
                 raise HollowRecord(f"{record.id}: {record.id}.{suffix} is missing")
 
 
-def _each(files: Iterable[Path], strict: bool) -> Iterator[Record]:
+def _each(files: Iterable[Path], lenient: bool) -> Iterator[Record]:
     for file in files:
         try:
             yield read(file)
         except HollowRecord as error:
-            if strict:
+            if not lenient:
                 raise
             _say(f"thesis: {error}; until then it counts as missing")
 

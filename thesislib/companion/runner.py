@@ -30,7 +30,7 @@ def up_to_date(chapter: Chapter, settings: ChapterSettings, target: Path) -> boo
     """Whether `target` holds a whole run made from what is on disk now."""
     try:
         stamp = json.loads((target / "run.json").read_text())
-        found = records.read_folder(target / "records", strict=True)
+        found = records.read_folder(target / "records")
         for record in found.values():
             records.check(record, None)
     except (OSError, ValueError, records.HollowRecord):
@@ -142,7 +142,7 @@ def gate(chapter: Chapter, settings: ChapterSettings, folder: Path) -> None:
                 raise CompanionError(f"{chapter.slug}: cell {index} raised {output.ename}: {first}")
         if cell.execution_count is None:
             raise CompanionError(f"{chapter.slug}: cell {index} of {len(cells)} was not executed")
-    found = records.read_folder(folder / "records", strict=True)
+    found = records.read_folder(folder / "records")
     if absent := [a.id for a in chapter.artefacts if a.id not in found]:
         raise CompanionError(f"{chapter.slug}: not recorded: {', '.join(absent)}")
     grids = importlib.import_module(f"thesislib.{chapter.package}.settings").grids(settings)

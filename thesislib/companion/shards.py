@@ -163,7 +163,7 @@ def _up_to_date(
     facts = {"inputs": _inputs(chapter, settings), "threads": threads}
     dirty = provenance.git_state(chapter)["dirty"]
     try:
-        found = records.read_folder(target / "records", strict=True)
+        found = records.read_folder(target / "records")
         for record in found.values():
             records.check(record, making.grid_of(chapter, settings, record.id))
     except CompanionError:
