@@ -297,6 +297,24 @@ def test_side_by_side_is_where_both_chapters_have_tuned():
         assert grids(resolve("laptop", dataset=name))["extra-5.A"]["dataset"] == (name,)
 
 
+@pytest.mark.parametrize(("variant", "stages"), [(BEFORE, 2), (OURS, 1)])
+def test_a_killed_training_goes_on_where_it_was(variant, stages, tmp_path, monkeypatch, half_way):
+    """Queue, momentum encoder and decoder too: the weights are those of a process that lives."""
+    name = SMOKE.dataset[0]
+    training, _ = case(SMOKE, name, variant, 1)
+    monkeypatch.setenv("THESISLIB_CACHE", str(tmp_path))
+    for _ in range(stages):
+        with pytest.raises(KeyboardInterrupt):
+            trained(name, training)
+    resumed, epochs = trained(name, training), list(half_way)
+    assert len(epochs) == len(set(epochs)) == stages * training.recipe.epochs
+    monkeypatch.undo()
+    monkeypatch.setenv("THESISLIB_CACHE", str(tmp_path / "whole"))
+    whole = trained(name, training)
+    assert all(torch.equal(whole["weights"][k], value) for k, value in resumed["weights"].items())
+    assert whole["history"]["train_loss"] == resumed["history"]["train_loss"]
+
+
 def test_the_gpu_s_networks_differ_by_as_much_as_the_page_says():
     """Those of Table 4.5 and of Table 5.5, cross-entropy on CIFAR-100-LT, seed by seed."""
     root = sources.PACKAGE.parent
