@@ -8,6 +8,7 @@ import runpy
 import socket
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -440,6 +441,17 @@ def test_bf16_trains_float32_weights(digits):
     coarse, fine = (predict(model, digits[1][0], precision=p) for p in ("bf16", "float32"))
     assert coarse.dtype == FLOAT and not coarse.equal(fine)
     torch.testing.assert_close(coarse, fine, rtol=0.05, atol=0.1)
+
+
+@pytest.mark.parametrize(("known", "precision"), [(True, "bf16"), (False, "float32"), (False, "bf16")])
+def test_a_cpu_that_does_not_know_bf16_is_said(digits, monkeypatch, known, precision):
+    monkeypatch.setattr(training, "_computes_bf16", lambda: known)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fit(model, digits[0], Recipe(epochs=1), precision=precision)
+    words = [str(w.message) for w in said if "bf16" in str(w.message)]
+    assert len(words) == (not known and precision == "bf16")
 
 
 # ---- schedules
