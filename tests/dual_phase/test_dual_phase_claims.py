@@ -1,4 +1,4 @@
-"""The claims: swapped methods must not hold, equal ones are undecided, missing ones raise."""
+"""The claims: swapped methods must not hold, equal ones are undecided, missing ones are not tested."""
 
 import numpy as np
 import pandas as pd
@@ -63,6 +63,7 @@ def test_shots():
     assert verdicts("tab-4.4", rows) == ["holds"]
     assert verdicts("tab-4.4", rows.assign(accuracy=rows["accuracy"] - 10.5 * many)) == ["holds"]
     assert verdicts("tab-4.4", rows.assign(accuracy=rows["accuracy"] - 12.0 * many)) == ["does not hold"]
+    assert verdicts("tab-4.4", rows[rows["method"] != "CE"]) == ["not tested at this profile"]
 
 
 def test_head_and_tail():
@@ -79,17 +80,20 @@ def test_an_interior_optimum(identity, of):
     assert verdicts(identity, frame(of, {0.0: 40.0, 1.0: 50.0, 9.0: 55.0})) == ["does not hold"]
     assert verdicts(identity, frame(of, {0.0: 50.0, 1.0: 50.0, 9.0: 40.0})) == ["undecided"]
     assert verdicts(identity, frame(of, {0.0: 50.0, 1.0: 50.0})) == ["not tested at this profile"]
+    assert verdicts(identity, frame(of, {1.0: 50.0})) == ["not tested at this profile"]
 
 
 def test_bank_selection_and_retention():
     assert verdicts("fig-4.7", frame("bank", {1: 40.0, 5: 50.0})) == ["holds"]
-    assert verdicts("fig-4.7", frame("bank", {1: 50.0, 5: 40.0})) == ["does not hold"]
+    assert verdicts("fig-4.7", frame("bank", {1: 50.0, 5: 40.0})) == ["holds"]  # no direction is stated
+    assert verdicts("fig-4.7", frame("bank", {1: 50.0, 2: 60.0, 5: 50.0})) == ["undecided"]
+    assert verdicts("fig-4.7", frame("bank", {1: 50.0})) == ["not tested at this profile"]
     rules = {"alternating": 50.0, "random": 45.0, "nearest": 52.0}
     assert verdicts("tab-4.8", frame("rule", rules)) == ["holds", "does not hold"]
     forms = {"none": 50.0, "cross-graph": 45.0, "pointwise": 40.0}
     assert verdicts("tab-4.9", frame("form", forms)) == ["does not hold", "holds"]
-    with pytest.raises(KeyError, match="alternating"):
-        CLAIMS["tab-4.8"][0].decide(frame("rule", {"random": 45.0}))
+    absent = CLAIMS["tab-4.8"][0].decide(frame("rule", {"random": 45.0}))
+    assert absent.verdict == "not tested at this profile" and "this run has no alternating" in absent.reason
 
 
 def test_model_head():

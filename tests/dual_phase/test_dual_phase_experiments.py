@@ -8,6 +8,7 @@ import pytest
 
 from thesislib import sources
 from thesislib.companion import records
+from thesislib.datasets.longtail import TAILS
 from thesislib.dual_phase import experiments, live, pool
 from thesislib.dual_phase.columns import STAND_INS, cifar
 from thesislib.dual_phase.runs import Finish, head_of, measured
@@ -127,6 +128,40 @@ def test_candidates_change_the_second_stage_alone():
             assert getattr(found, "balanced", False) == candidate.endswith("balanced")
 
 
+@pytest.mark.parametrize(
+    ("method", "how", "said"),
+    [
+        ("cRT", {"retention": 5.0}, "retention: cRT has no use for it"),
+        ("Dual-phase, herding", {"bank": 3}, "bank: Dual-phase, herding"),
+        ("Joint, then phase II", {"more_than": 70}, "more_than: Joint, then phase II"),
+        ("cRT", {"candidate": "tau=0.1"}, "none of a method whose finish is cRT"),
+        ("Dual-phase", {"candidate": "lr=0.1, anything"}, "none of a method whose finish is Phase II"),
+        ("tau-norm", {"candidate": "lr=0.1"}, "none of a method whose finish is tau-norm"),
+    ],
+)
+def test_a_change_without_effect_is_refused(method, how, said):
+    with pytest.raises(ValueError, match=said):
+        pool.case(PROFILES["laptop"], "glyphs_lt", method, 1, **how)
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_figure_4_3_follows_the_bank(monkeypatch):
+    """What phase II works on is the bank's size a head class, the rest of the figure is measured."""
+    frames = []
+    for bank in (2, 5):
+        column = SMALL.column("digits_lt")
+        changed = replace(column, phase_two=replace(column.phase_two, bank=bank))
+        monkeypatch.setattr(type(SMALL), "column", lambda self, dataset, epochs=None, c=changed: c)
+        frames.append(experiments.fig_4_3(SMALL).set_index("part"))
+    counts = pool.images_of("digits_lt", None)["counts"]
+    head = counts[counts > TAILS["digits_lt"].many]
+    for bank, frame in zip((2, 5), frames, strict=True):
+        assert frame.loc["bank", "head images"] == int(head.clamp(max=bank).sum())
+        assert frame.loc["phase I", "head images"] == int(head.sum())
+        assert frame.loc["phase II", "tail images"] == int(counts.sum() - head.sum())
+    assert frames[0].loc["phase I", "head accuracy"] == frames[1].loc["phase I", "head accuracy"]
+
+
 @pytest.mark.usefixtures("own_cache")
 def test_figure_4_4_follows_the_bank():
     training, finish = pool.case(SMALL, "digits_lt", "Dual-phase", SMALL.seeds()[0])
@@ -156,7 +191,8 @@ def test_the_published_recipe():
     rates = [learning_rate(recipe, epoch) for epoch in (0, 4, 159, 160, 179, 180)]
     np.testing.assert_allclose(rates, [0.02, 0.1, 0.1, 1e-3, 1e-3, 1e-5])
     assert cifar(200).phase_two.length * 10 == 4000 * 128
-    assert set(STAND_INS) == {d for d in STAND_INS if STAND_INS[d].stands_for}
+    thesis = {"cifar100_lt", "imagenet_lt", "places_lt", "inaturalist2018"}
+    assert {STAND_INS[d].stands_for for d in PROFILES["laptop"].dataset} == thesis
 
 
 @pytest.mark.parametrize("method", ["CE", "Dual-phase", "cRT"])

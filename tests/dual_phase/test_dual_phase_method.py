@@ -274,6 +274,11 @@ def test_a_loss_that_ceases_to_be_finite_stops_and_says_where(first, tmp_path):
     how = PhaseTwo(recipe=Recipe(epochs=3, batch=16, lr=1e30), length=48, bank=4)
     with pytest.raises(FloatingPointError, match="epoch 0, step 1 of 3, lr = 1e"):
         phase_two(model, train, HEAD, how, checkpoint=tmp_path / "two.pt")
+    heavy = PhaseTwo(recipe=SHORT, length=48, bank=4, retention=1e38)
+    with pytest.raises(
+        FloatingPointError, match=r"^phase II, retention = 1e\+38, cross-graph, .* lower retention$"
+    ):
+        phase_two(model, train, HEAD, heavy)
 
 
 def test_a_head_of_every_class_is_in_the_order_of_the_logits():
@@ -290,6 +295,9 @@ def test_what_is_frozen_stays_frozen_and_a_copy_can_be_kept_in_every_epoch(first
     model, train = copy.deepcopy(first[0]), first[1]
     model[1].requires_grad_(False)
     kept = []
+    still = PhaseTwo(recipe=SHORT, length=16, bank=4, retention=0.0, frozen_statistics=True)
+    phase_two(model, train, HEAD, still, on_epoch=lambda m, row: kept.append(copy.deepcopy(m)))
+    kept.clear()
     how = PhaseTwo(recipe=SHORT, length=16, bank=4)
     made = phase_two(model, train, HEAD, how, on_epoch=lambda m, row: kept.append(copy.deepcopy(m)))
     assert torch.equal(made[1].weight, model[1].weight) and len(kept) == SHORT.epochs
@@ -319,6 +327,20 @@ def test_arrays_and_what_phase_two_has_itself_are_refused(first):
     ):
         with pytest.raises(TypeError, match="labels are ndarray, expected a tensor"):
             call()
+    for call in (
+        lambda pair: phase_one(resnet(), pair, HEAD, SHORT),
+        lambda pair: phase_two(model, pair, HEAD, how),
+    ):
+        for fewer in (labels[:-3], torch.cat([labels, labels[:2]])):
+            with pytest.raises(ValueError, match="54 images and labels of shape"):
+                call((images, fewer))
+        with pytest.raises(TypeError, match=r"labels are torch\.float32, expected torch\.int64"):
+            call((images, labels.float()))
+    far = labels.clone()
+    far[0] = 10**11
+    with pytest.raises(ValueError, match="class 4 has no image"):  # at once, and not after that many classes
+        phase_two(model, (images, far), HEAD, how)
+    assert len(head_images((images, far), HEAD)[1]) == 43
     with pytest.raises(TypeError, match="sampler: phase II has its own"):
         phase_two(model, (images, labels), HEAD, how, sampler=lambda epoch, generator: torch.arange(4))
 
@@ -352,6 +374,7 @@ def test_a_checkpoint_goes_with_its_own_settings_alone(first, tmp_path):
         ((), "one class or more"),
         ((0, 0), "none twice"),
         ((0.7, 2.0), "whole numbers"),
+        ((False, True, True, False), "head is a mask; expected the classes' numbers"),
         ((0, 9), "class 9 is head and has no image"),
         ((0, -1), "class -1 is head and has no image"),
     ],
@@ -386,6 +409,7 @@ def test_bad_input(first):
     _, train = first
     for field, value in (
         ("bank", -1),
+        ("bank", 2.5),
         ("retention", -0.5),
         ("form", "none"),
         ("rule", "best"),

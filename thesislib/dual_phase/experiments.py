@@ -107,7 +107,7 @@ def fig_4_5(settings: Settings) -> pd.DataFrame:
     pandas.DataFrame
         Keys ``dataset``, ``from``, ``to`` (nodes); values ``coefficient`` (of the old graph), ``distance`` (squared,
         old node to new node), ``term`` (their product), ``x old``, ``y old``, ``x new``, ``y new`` (of ``from``),
-        ``class``.
+        ``class`` and ``head`` (whether it is of the head).
     """
     dataset = settings.dataset[0]
     training, finish = case(settings, dataset, "Dual-phase", settings.seeds()[0])
@@ -127,7 +127,7 @@ def fig_4_6(settings: Settings) -> pd.DataFrame:
 
 
 def fig_4_7(settings: Settings) -> pd.DataFrame:
-    """Dual-phase with several bank sizes; as :func:`fig_4_6` with key ``bank``."""
+    """Dual-phase with several bank sizes on what is, or stands for, Places-LT; as :func:`fig_4_6` with key ``bank``."""
     return _sweep(settings, "fig-4.7", "bank")
 
 

@@ -85,8 +85,14 @@ class PhaseTwo:
 
     def __post_init__(self) -> None:
         rules = {
-            "length": (self.length >= 1, "1 or more images"),
-            "bank": (self.bank >= 0, "0 or more exemplars a class"),
+            "length": (
+                isinstance(self.length, int) and self.length >= 1,
+                "a whole number of images, 1 or more",
+            ),
+            "bank": (
+                isinstance(self.bank, int) and self.bank >= 0,
+                "a whole number of exemplars a class, 0 or more",
+            ),
             "rule": (self.rule in RULES, f"one of {', '.join(RULES)}"),
             "retention": (0 <= self.retention < float("inf"), "lambda, 0 or more"),
             "form": (self.form in LOSSES, f"one of {', '.join(LOSSES)}"),
@@ -130,7 +136,9 @@ def phase_one(
     Raises
     ------
     ValueError
-        If `head` is empty, repeats a class or names one without images, or the model has logits for other classes too.
+        If data or head are as :func:`head_images` refuses them, or the model has logits for other classes too.
+    TypeError
+        If images or labels are no tensors, or labels no int64.
     """
     images, labels = head_images(train, head)
     last = model[-1] if isinstance(model, nn.Sequential) else None
@@ -155,23 +163,33 @@ def head_images(data: tuple[Tensor, Tensor], head: Sequence[int]) -> tuple[Tenso
     Raises
     ------
     ValueError
-        If `head` is empty, repeats a class or names one without images; if a label is negative.
+        If `head` is empty, a mask, repeats a class or names one without images; if a label is negative, or there is not
+        one for each image.
+    TypeError
+        If images or labels are no tensors, or labels no int64.
     """
     images, labels = data
-    classes = _checked_head(labels, head)
-    place = torch.full((int(labels.max()) + 1,), -1)
-    place[torch.as_tensor(classes)] = torch.arange(len(classes))
-    mine = place[labels.cpu()]
-    kept = mine >= 0
-    return images[kept], mine[kept]
+    classes = torch.tensor(_checked_head(data, head))
+    known, place = classes.sort()
+    nearest = torch.searchsorted(known, labels.cpu()).clamp(max=len(known) - 1)
+    kept = known[nearest] == labels.cpu()
+    return images[kept.to(images.device)], place[nearest[kept]]
 
 
-def _checked_head(labels: Tensor, head: Sequence[int]) -> list[int]:
+def _checked_head(data: tuple[Tensor, Tensor], head: Sequence[int]) -> list[int]:
     """The head as plain numbers, each of a class that has images."""
-    if not isinstance(labels, Tensor):
-        raise TypeError(
-            f"labels are {type(labels).__name__}, expected a tensor; torch.from_numpy makes one of an array"
-        )
+    for name, part in zip(("images", "labels"), data, strict=True):
+        if not isinstance(part, Tensor):
+            raise TypeError(
+                f"{name} are {type(part).__name__}, expected a tensor; torch.from_numpy makes one of an array"
+            )
+    images, labels = data
+    if labels.dtype != torch.int64:
+        raise TypeError(f"labels are {labels.dtype}, expected torch.int64")
+    if labels.shape != images.shape[:1]:
+        raise ValueError(f"{len(images)} images and labels of shape {tuple(labels.shape)}; expected one each")
+    if torch.as_tensor([*head]).dtype == torch.bool:
+        raise ValueError("head is a mask; expected the classes' numbers, which mask.nonzero() has")
     classes = [int(k) for k in head]
     if not classes or len(set(classes)) < len(classes) or classes != [float(k) for k in head]:
         raise ValueError(f"head = {list(head)}; expected one class or more, whole numbers, none twice")
@@ -278,17 +296,19 @@ class Retentive(nn.Module):
     ----------
     model : Sequential
         The current one.
-    old : Frozen
-        The features of phase I.
+    old : Frozen or None
+        The features of phase I; None if nobody asks for them.
     seen : tuple of Tensor, shape (n, d)
         Old and new features of the last batch in training mode.
     frozen_statistics : bool
         Whether batch norm stays in evaluation mode.
     """
 
-    def __init__(self, model: nn.Sequential, frozen_statistics: bool = False) -> None:
+    def __init__(
+        self, model: nn.Sequential, *, remembers: bool = True, frozen_statistics: bool = False
+    ) -> None:
         super().__init__()
-        self.model, self.old = model, Frozen(model[:-1])
+        self.model, self.old = model, Frozen(model[:-1]) if remembers else None
         self.seen: tuple[Tensor, Tensor] | None = None
         self.frozen_statistics = frozen_statistics
 
@@ -302,7 +322,7 @@ class Retentive(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.model[:-1](images)
-        if self.training:
+        if self.training and self.old is not None:
             self.seen = self.old(images), features
         return self.model[-1](features)
 
@@ -343,22 +363,24 @@ def phase_two(
     Raises
     ------
     ValueError
-        If there is neither bank nor tail; if the head is as :func:`phase_one` refuses it, every class in another order
-        than the logits', or a tail class below the highest label has no image; if the model does not end in a linear
-        layer with a bias, for the head or all of them.
+        If there is neither bank nor tail; if data or head are as :func:`head_images` refuses them, the head is every
+        class in another order than the logits', or a tail class below the highest label has no image; if the model does
+        not end in a linear layer with a bias, for the head or all of them.
     TypeError
-        If data are no tensors, or `options` hold `loss` or `sampler`, which are phase II's own.
+        If data are no tensors, labels no int64, or `options` hold `loss` or `sampler`, which are phase II's own.
     FloatingPointError
         If the loss ceases to be finite.
     """
     images, labels = train
-    head = _checked_head(labels, head)
+    head = _checked_head(train, head)
     if classifier_of(model, (nn.Linear,)).bias is None:
         raise ValueError("the last layer has no bias; phase II extends rows and biases")
     classes, known = int(labels.max()) + 1, model[-1].out_features
-    if empty := sorted(set(range(classes)) - set(labels.unique().tolist())):
+    present = labels.unique().tolist()
+    if len(present) < classes:
+        empty = next(k for k, label in enumerate(present) if k != label)
         raise ValueError(
-            f"class {empty[0]} has no image to learn it from; drop it, and count the labels without it"
+            f"class {empty} has no image to learn it from; drop it, and count the labels without it"
         )
     if known not in (len(head), classes):
         raise ValueError(
@@ -384,8 +406,9 @@ def phase_two(
     if known != classes and how.tail_rows == "imprinted":
         imprint(whole, train, head, precision=precision)
     start = copy.deepcopy(whole)
-    retentive = how.retention or how.frozen_statistics
-    learner = Retentive(start, how.frozen_statistics) if retentive else start
+    learner = start
+    if how.retention or how.frozen_statistics:
+        learner = Retentive(start, remembers=how.retention > 0, frozen_statistics=how.frozen_statistics)
     data = images[kept], labels[kept.to(labels.device)]
     classify = F.cross_entropy
     if how.balanced_softmax:
@@ -405,6 +428,12 @@ def phase_two(
         sampler = class_aware_sampler(data[1], how.length)
     facts = {name: value for name, value in vars(how).items() if name != "recipe"}
     facts = joined_facts(facts | {"head": head, "base": weights_print(model)}, options.pop("facts", None))
-    fit(learner, data, how.recipe, loss=loss, sampler=sampler, seed=seed, precision=precision, facts=facts,
-        **{"device": device} | options)  # fmt: skip
+    try:
+        fit(learner, data, how.recipe, loss=loss, sampler=sampler, seed=seed, precision=precision, facts=facts,
+            **{"device": device} | options)  # fmt: skip
+    except FloatingPointError as error:
+        forget = f"retention = {how.retention:g}, {how.form}, temperature = {how.temperature:g}"
+        raise FloatingPointError(
+            f"phase II, {forget}: {error}" + "; or lower retention" * (how.retention > 0)
+        ) from None
     return start

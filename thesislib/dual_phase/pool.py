@@ -58,8 +58,14 @@ def case(
     Raises
     ------
     ValueError
-        On an unknown method.
+        On an unknown method, a candidate of another kind, or a change that the method has no use for.
     """
+    split = method in ("Dual-phase", "Joint, same phase II")
+    idle = [*changes] if not split else []
+    if more_than is not None and not (split or method in ("Model-head", "Head probe")):
+        idle.append("more_than")
+    if idle:
+        raise ValueError(f"{', '.join(idle)}: {method} has no use for it")
     column = settings.column(dataset, epochs)
     main = ratio in (None, RATIOS[dataset])
     equal = epochs in (None, settings.column(dataset).recipe.epochs)
@@ -124,16 +130,17 @@ def _of(
 
 
 def _with(finish: Finish, candidate: str) -> Finish:
-    pair, _, sampling = candidate.partition(", ")
+    pair, *sampling = candidate.split(", ")
     name, _, text = pair.partition("=")
-    value = float(text)
-    if name == "tau":
+    value, how = float(text), finish.phase_two
+    if name == "tau" and finish.kind in ("tau-norm", "Logit adjustment") and not sampling:
         return replace(finish, tau=value)
-    if finish.phase_two:
-        how = finish.phase_two
+    if name == "lr" and how is not None and sampling in ([], ["balanced"]):
         recipe = replace(how.recipe, lr=value)
         return replace(finish, phase_two=replace(how, recipe=recipe, balanced=bool(sampling)))
-    return replace(finish, recipe=replace(finish.recipe, lr=value))
+    if name == "lr" and finish.recipe is not None and not sampling:
+        return replace(finish, recipe=replace(finish.recipe, lr=value))
+    raise ValueError(f"candidate = {candidate!r} is none of a method whose finish is {finish.kind}")
 
 
 def found(settings: Settings, dataset: str, method: str, seed: int, **how: Any) -> dict:

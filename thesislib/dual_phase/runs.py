@@ -216,7 +216,6 @@ def measured(dataset: str, training: Training, finish: Finish) -> dict:
         "ECE": expected_calibration_error(logits, labels),
         "norms": [] if norms is None or norms.dim() != 2 else norms.detach().norm(dim=1).tolist(),
         "angles": base["angles"],
-        "loss": base["history"]["train_loss"][-1],
         "made on": made_on(training.device, training.precision),
     }
 

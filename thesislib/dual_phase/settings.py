@@ -188,8 +188,8 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
     def comparison(dataset: str, methods: tuple[str, ...] = settings.methods) -> dict[str, tuple]:
         return {"dataset": (dataset,), "method": methods, "seed": seeds, "shot": SHOTS}
 
-    def sweep(name: str, values: tuple) -> dict[str, tuple]:
-        return {"dataset": (first,), name: values, "seed": seeds, "shot": SHOTS}
+    def sweep(name: str, values: tuple, dataset: str = first) -> dict[str, tuple]:
+        return {"dataset": (dataset,), name: values, "seed": seeds, "shot": SHOTS}
 
     def ablation(name: str, values: tuple, few: tuple) -> list[dict[str, tuple]]:
         """All values on the first data set, the two that the caption names on ImageNet-LT's."""
@@ -223,7 +223,7 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
         ],
         "fig-4.5": {"dataset": (first,), "from": tuple(range(NODES)), "to": tuple(range(NODES))},
         "fig-4.6": sweep("more_than", settings.thresholds_of(first)),
-        "fig-4.7": sweep("bank", settings.banks),
+        "fig-4.7": sweep("bank", settings.banks, places),
         "fig-4.8": sweep("lambda", settings.retentions),
         "extra-4.A": [
             {"dataset": (first,), "method": (m,), "candidate": candidates_of(first, m)}

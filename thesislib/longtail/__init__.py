@@ -33,13 +33,12 @@ from thesislib.longtail.metrics import (
 from thesislib.longtail.ncm import NearestMean, ncm
 from thesislib.longtail.samplers import class_aware_sampler, passes_sampler
 from thesislib.longtail.shots import SHOTS, head_classes, shot_groups
-from thesislib.longtail.tau_norm import TAUS, tau_norm
+from thesislib.longtail.tau_norm import tau_norm
 from thesislib.longtail.views import CropFlip, ResizedCropFlip
 
 __all__ = [
     "LDAM",
     "SHOTS",
-    "TAUS",
     "CosineClassifier",
     "CropFlip",
     "Frozen",
