@@ -1,7 +1,9 @@
 """What joint training with self-supervision costs over cross-entropy alone. Prints tables and writes nothing.
 
-1. A step of ResNet-32 at 32 pixels, batch 128: each variant of figure 5.3, each self-supervised method, each bound, in
-   CPU time and in forward and backward passes of the network, against the passes that the method needs at least.
+1. A step of ResNet-32 at 32 pixels, batch 128: cross-entropy and variants (ii) to (iv) of figure 5.3, each
+   self-supervised method, each bound, in CPU time and in multiples of cross-entropy's, against the multiple that the
+   method's passes through the network make up at least. Variant (i) is left out, for it has no joint step: it takes
+   one of self-supervision alone and then one of cross-entropy (figure 5.3 has the time of both).
 2. Where the time of a step of ours goes: views, first view, key, loss and its gradient, optimiser.
 
 Times are CPU time of the process, interleaved, best of several, so that a busy neighbour disturbs little.
@@ -26,7 +28,8 @@ from thesislib.heterotopic.views import StrongView
 from thesislib.models.residual import ResNet32
 from thesislib.training import seeded
 
-# In units of one forward pass, of which a backward takes two: what a step needs at least, Filter and heads apart.
+# In multiples of cross-entropy's forward and backward pass, the latter as long as two forward: what a step needs at
+# least, Filter and heads apart.
 LEAST = {"MoCo v2": 4 / 3, "rotation": 2.0, "SimSiam": 2.0, "Barlow Twins": 2.0}
 Step = Callable[[], None]
 

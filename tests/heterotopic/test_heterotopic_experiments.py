@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from thesislib.heterotopic import (
 from thesislib.heterotopic.claims import CLAIMS
 from thesislib.heterotopic.columns import STAND_INS, THESIS, cifar
 from thesislib.heterotopic.pool import case, found
-from thesislib.heterotopic.runs import Training, ensemble, fresh, in_turn, network, trained
+from thesislib.heterotopic.runs import Training, ensemble, fresh, in_turn, network, pretrained, trained
 from thesislib.heterotopic.settings import (
     BASE,
     BEFORE,
@@ -114,6 +115,21 @@ def test_what_is_kept_of_a_training_is_the_classifier_it_tells_of():
     by_class = [right[data["test_labels"] == k].double().mean().item() for k in range(10)]
     assert found(SMOKE, "digits_lt", OURS, seed)["by class"] == pytest.approx(by_class)
     assert set(trained("digits_lt", training)["weights"]) == set(model.state_dict())
+
+
+def test_a_step_of_initialisation_costs_both_of_its_trainings_and_its_spread_is_the_first_one_s():
+    frame = experiments.fig_5_3(SMOKE).set_index(["method", "seed"])
+    for seed in SMOKE.seeds():
+        training, _ = case(SMOKE, "digits_lt", BEFORE, seed)
+        first, second = pretrained("digits_lt", training), trained("digits_lt", training)
+        steps = math.ceil(len(images_of("digits_lt", None)["train_labels"]) / training.recipe.batch)
+        both = (first["history"]["seconds"][-1] + second["history"]["seconds"][-1]) / steps
+        row = frame.loc[BEFORE, seed]
+        assert row["seconds a step"] == pytest.approx(both, rel=1e-4)
+        assert row["spread"] == pytest.approx(first["history"]["spread"][-1], rel=1e-4) and row["spread"] > 0
+        ours = trained("digits_lt", case(SMOKE, "digits_lt", OURS, seed)[0])["history"]
+        assert frame.loc[OURS, seed]["spread"] == pytest.approx(ours["spread"][-1], rel=1e-4)
+        assert frame.loc[BASE, seed]["spread"] == 0
 
 
 def test_shared_runs_are_the_same_numbers():
@@ -230,14 +246,14 @@ CAP = 136
 
 def test_the_whole_chapter_needs_no_more_trainings_than_the_page_says(monkeypatch):
     """Each measurement is made up of nothing; dual-phase's five, another chapter's, are not among them."""
-    seen, history = set(), {name: [1.0] for name in ("spread", "mi_loss", "mi_constant", "seconds")}
+    seen, history = set(), {name: [1.0] for name in ("mi_loss", "mi_constant", "seconds")}
 
     def measured(dataset, training, finish):
         seen.add((dataset, training))
         classes = len(images_of(dataset, training.ratio)["counts"])
         curve = [np.full(15, 0.1)] * 3
         got = {"by class": [0.5] * classes, "ECE": dict.fromkeys((10, 15, 20), 0.1), "reliability": curve}
-        return got | {"history": history, "step": 1.0, "made on": "test"}
+        return got | {"history": history, "step": 1.0, "spread": 0.5, "made on": "test"}
 
     def features(dataset, training, count):
         seen.add((dataset, training))
@@ -267,6 +283,15 @@ def test_the_whole_chapter_needs_no_more_trainings_than_the_page_says(monkeypatc
     assert f"trains {len(seen)} networks at `laptop`" in page
     first = sum(training.attached is not None and training.attached.before for _, training in seen)
     assert first == 10 and "ten of them have a training of self-supervision before it" in page
+
+
+def test_the_loop_on_the_page_has_the_lines_that_its_text_counts():
+    page = (sources.PACKAGE.parent / "notebooks" / "ch5_heterotopic.py").read_text(encoding="utf-8")
+    loop = page.split("**In a training loop of your own**")[1].split("# %% [markdown]")[0]
+    added, changed = (sum(f"  # {mark}" in line for line in loop.splitlines()) for mark in "+~")
+    assert (added, changed) == (5, 4) and added + changed == 9
+    assert "takes nine lines, besides the imports" in loop and "five\n# that are added" in loop
+    assert "four that change" in loop and "or nine lines in your own" in page
 
 
 def test_other_ratios_are_rows_of_their_own_beside_the_table_as_it_is():

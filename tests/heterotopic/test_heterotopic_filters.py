@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from thesislib import sources
 from thesislib.heterotopic.filters import LAST_STAGES, PRESETS, LastStage, make_filter
 from thesislib.models.residual import ResNet10, ResNet32
 
@@ -37,6 +38,16 @@ def test_stages_are_those_of_the_networks(name, make, size):
     assert after.shape == (1, stage.channels, stage.size, stage.size)
     blocks = len(last[0]) if name == "ResNet-10" else len(last)
     assert blocks == stage.blocks
+
+
+def test_the_private_stage_on_resnet_32_is_the_backbone_s_and_a_shortcut_as_the_page_says():
+    own = sum(p.numel() for block in ResNet32()[14:19] for p in block.parameters())
+    made = make_filter("private stage", LAST_STAGES["ResNet-32"])
+    theirs = sum(p.numel() for p in made.parameters())
+    assert theirs - own == sum(p.numel() for p in made[0].downsample.parameters()) == 32 * 64 + 2 * 64
+    assert f"{theirs:,} of them where the backbone's own has {own:,}" in " ".join(make_filter.__doc__.split())
+    page = (sources.PACKAGE.parent / "notebooks" / "ch5_heterotopic.py").read_text(encoding="utf-8")
+    assert f"({theirs:,} parameters, not {own:,})" in page
 
 
 def test_resnet_50_and_152_share_their_filter():

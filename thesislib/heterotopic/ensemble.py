@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -108,8 +109,8 @@ class HeterotopicEnsemble(nn.Module):
     ) -> None:
         super().__init__()
         for name, weight in (("lam", lam), ("eta", eta)):
-            if not 0 <= weight < math.inf:
-                raise ValueError(f"{name} = {weight!r}; expected a weight of 0 or more")
+            if not (isinstance(weight, Real) and 0 <= weight < math.inf):
+                raise ValueError(f"{name} = {weight!r}; expected a number, 0 or more")
         if bound and isinstance(classifier, nn.Linear) and classifier.in_features != channels:
             raise ValueError(
                 f"channels = {channels}, but the classifier takes {classifier.in_features}; "
@@ -139,7 +140,8 @@ class HeterotopicEnsemble(nn.Module):
         Parameters
         ----------
         query, key : Tensor, shape (n, channels, height, width)
-            Two views of the same images. The first is classified too, so it is a weak one.
+            Two views of the same images, in floating point, as the trunk takes them. The first is classified too, so
+            it is a weak one.
 
         Returns
         -------
@@ -152,9 +154,19 @@ class HeterotopicEnsemble(nn.Module):
         ValueError
             On fewer than two images: batch normalisation of the heads and in-batch negatives need others. If the
             trunk makes no maps, or maps of another number of channels than was announced.
+        TypeError
+            If a view is not of floating point.
         """
         if len(query) < 2:
-            raise ValueError(f"a batch of {len(query)}; self-supervision contrasts images, give 2 or more")
+            raise ValueError(
+                f"a batch of {len(query)}; self-supervision contrasts images, give 2 or more "
+                "(a DataLoader's drop_last=True leaves out a last batch of 1)"
+            )
+        for name, view in (("query", query), ("key", key)):
+            if not view.is_floating_point():
+                raise TypeError(
+                    f"{name} is {view.dtype}; expected floating point in [0, 1], images.float() / 255 of uint8"
+                )
         maps = self.branch.trunk(query)
         g = self._pooled(maps)
         u = self.branch.project(maps)

@@ -54,6 +54,8 @@ def barlow_twins(first: Tensor, second: Tensor, off_diagonal: float = 0.005) -> 
     ----------
     first, second : Tensor, shape (n, dim)
         At least two rows.
+    off_diagonal : float
+        Weight of what two dimensions share; the default is the paper's.
     """
     a, b = (_standardised(u) for u in (first, second))
     correlation = a.T @ b / len(a)

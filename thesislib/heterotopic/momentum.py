@@ -6,6 +6,7 @@ Thesis, section 5.3.3.
 from __future__ import annotations
 
 import copy
+from numbers import Integral
 
 import torch
 import torch.nn.functional as F
@@ -67,13 +68,13 @@ class Queue(nn.Module):
     Raises
     ------
     ValueError
-        If a number is not positive.
+        If a number is not whole and positive.
     """
 
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
-        if min(size, dim) < 1:
-            raise ValueError(f"a queue of {size} keys of length {dim}; expected positive numbers")
+        if not all(isinstance(number, Integral) and number > 0 for number in (size, dim)):
+            raise ValueError(f"a queue of {size!r} keys of length {dim!r}; expected positive whole numbers")
         self.register_buffer("keys", F.normalize(torch.randn(size, dim), dim=1))
         self.register_buffer("next", torch.zeros((), dtype=torch.int64))
 

@@ -78,6 +78,7 @@ class InfoNCE(nn.Module):
     ----------
     channels, dim : int
     temperature : float
+        Divides the cosines; positive.
     """
 
     def __init__(self, channels: int, dim: int, temperature: float = 0.1) -> None:

@@ -157,21 +157,27 @@ def trained(dataset: str, training: Training) -> dict:
     Returns
     -------
     dict
-        ``weights`` (a state dict of the classifier alone, on the CPU), ``branch`` (of trunk, Filter and MLP, None of
-        the base), ``history`` (columns of the training's frame), ``step`` (seconds a step, in the last epoch).
+        ``weights`` (a state dict of the classifier alone, on the CPU), ``branch`` (of trunk, Filter and MLP, None
+        without any), ``history`` (columns of the training's frame; of variant (i) the classifier's), ``step`` (seconds
+        a step, in the last epoch), ``spread`` (of the specific feature at the end; 0 without one). Variant (i) takes
+        each step twice, first without labels: its ``step`` is the sum of both, and ``spread`` that of the first stage.
     """
     model, attached = fresh(dataset, training), training.attached
     train, options = _data_and_options(dataset, training)
-    weak, joint = CropFlip(training.pad, training.flip), None
+    weak, joint, first = CropFlip(training.pad, training.flip), None, None
     if attached is not None and not attached.before:
         joint = ensemble(model, attached, size=train[0].shape[-1], seed=training.seed)
         options["loss"] = _loss(dataset, training)
         history = fit_joint(joint, train, training.recipe, weak=weak, strong=attached.view, **options)
     else:
         if attached is not None:
-            model.load_state_dict(pretrained(dataset, training)["weights"])
+            first = pretrained(dataset, training)
+            model.load_state_dict(first["weights"])
         history = fit(model, train, training.recipe, augment=weak, loss=_loss(dataset, training), **options)
-    return _kept(model, joint, history, steps=-(-len(train[1]) // training.recipe.batch))
+    kept = _kept(model, joint, history, steps=-(-len(train[1]) // training.recipe.batch))
+    if first is not None:
+        kept |= {"step": first["step"] + kept["step"], "spread": first["spread"]}
+    return kept
 
 
 @memoised(data="dataset")
@@ -181,7 +187,7 @@ def pretrained(dataset: str, training: Training) -> dict:
     Returns
     -------
     dict
-        As of :func:`trained`; the linear layer is as it was drawn.
+        As of :func:`trained`, of this stage alone; the linear layer is as it was drawn.
     """
     model, attached = fresh(dataset, training), training.attached
     train, options = _data_and_options(dataset, training)
@@ -204,8 +210,8 @@ def measured(dataset: str, training: Training, finish: Recipe | None = None) -> 
     -------
     dict
         ``by class``: accuracy of each class, list. ``ECE``: by number of bins. ``reliability``: mean confidence, gap
-        and share of 15 bins. ``history``, ``step``: of :func:`trained`. ``made on``: device,
-        precision and library.
+        and share of 15 bins. ``history``, ``step``, ``spread``: of :func:`trained`, so that the step of variant (i) is
+        one of each stage. ``made on``: device, precision and library.
     """
     data, made = images_of(dataset, training.ratio), trained(dataset, training)
     model = network(dataset, training).to(training.device)
@@ -219,6 +225,7 @@ def measured(dataset: str, training: Training, finish: Recipe | None = None) -> 
         "reliability": [values.tolist() for values in reliability(logits, labels)],
         "history": made["history"],
         "step": made["step"],
+        "spread": made["spread"],
         "made on": made_on(training.device, training.precision),
     }
 
@@ -278,6 +285,7 @@ def _kept(model: nn.Module, joint: nn.Module | None, history: pd.DataFrame, step
         "branch": None if joint is None else _on_cpu(joint.branch),
         "history": history.to_dict("list"),
         "step": float(history["seconds"].iloc[-1]) / steps,
+        "spread": 0.0 if joint is None else float(history["spread"].iloc[-1]),
     }
 
 

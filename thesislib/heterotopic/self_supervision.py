@@ -264,9 +264,9 @@ def spread(u: Tensor) -> Tensor:
 def dimensions(u: Tensor) -> Tensor:
     """In how many directions features vary: their covariance's trace squared over the trace of its square.
 
-    1 when all lie on a line, dim when they vary alike in all directions, 0 when they do not vary. Where the MLP
-    ends in batch normalisation, this shows a collapse and :func:`spread` does not: standardised features have
-    the mean 0, so that even those on a line point both ways.
+    1 when all lie on a line, dim when they vary alike in all directions, 0 when they do not vary. Of features on a line
+    :func:`spread` shows nothing where their mean is near 0, as batch normalisation at the end of the MLP makes it:
+    they point both ways.
 
     Parameters
     ----------
@@ -285,4 +285,4 @@ def dimensions(u: Tensor) -> Tensor:
 
 
 class CollapseWarning(UserWarning):
-    """The specific feature has become nearly the same for all images, or varies along a line only."""
+    """The specific feature has become nearly the same for all images, or varies along little more than a line."""

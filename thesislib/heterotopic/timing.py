@@ -1,5 +1,8 @@
 """What an epoch of joint training costs beside one of cross-entropy alone (thesis, section 5.3.2).
 
+Variant (i) has no such epoch; what it costs is measured by its trainings, see
+:func:`thesislib.heterotopic.experiments.fig_5_3`.
+
 Apart from the trainings themselves: nothing of it decides what they learn.
 """
 
@@ -30,7 +33,8 @@ def epoch_seconds(
     ----------
     dataset : str
     trainings : tuple of Training
-        Not those of variant (i), which are two trainings one after the other.
+        Not those of variant (i), which are two trainings one after the other: an epoch of self-supervision alone, and
+        one of cross-entropy. What both take, trainings themselves measured (figure 5.3).
     times_over : tuple of int
 
     Returns
