@@ -1,5 +1,7 @@
 """The one interface: budgets, checkpoints, divergence, refusals."""
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -22,6 +24,49 @@ def test_trace_of_every_method(data, method):
     again = minimise(problem, method, passes=8.5, theta_0=start, checkpoints=[8.5], seed=2)
     assert problem.value(again.theta) == trace.objective[-1]
     assert not trace.diverged and np.isfinite(trace.theta_xi).all()
+
+
+COMPILING = """
+import sys
+import numpy as np
+from scipy import sparse
+from thesislib.spi_mm import minimise as module
+from thesislib.spi_mm.logistic import NonconvexLogistic
+from thesislib.spi_mm.sparse_pca import SparsePCA
+
+def compiled():
+    kernels = sys.modules.get("thesislib.spi_mm.kernels")
+    return sum(len(k.signatures) for k in vars(kernels).values() if hasattr(k, "signatures")) if kernels else 0
+
+class Clock:
+    def perf_counter():
+        readings.append(compiled())
+        return 0.0
+
+module.time = Clock
+X = np.random.default_rng(0).normal(size=(30, 3))
+for X in (X, sparse.csr_array(X)):
+    logistic, pca = NonconvexLogistic(X, np.arange(30) % 2, 0.01), SparsePCA(X, 0.01, centre=False)
+    for problem in (logistic, pca):
+        for method in module.METHODS:
+            readings = []
+            module.minimise(problem, method, passes=6)
+            if len(set(readings)) > 1:
+                sys.exit(f"{method} on {type(problem).__name__}: {readings}")
+print(compiled())
+"""
+
+
+def test_nothing_is_compiled_while_the_clock_runs():
+    found = subprocess.run([sys.executable, "-c", COMPILING], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert int(found.stdout) > 10
+
+
+@pytest.mark.parametrize("steps", [2.5, -3])
+def test_steps_are_whole(data, steps):
+    with pytest.raises(ValueError, match="expected whole steps, 0 or more"):
+        create(NonconvexLogistic(*data()), "SGD").advance(steps=steps)
 
 
 def test_the_last_iterate_is_that_of_the_whole_budget(data):

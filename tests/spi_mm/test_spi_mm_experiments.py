@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from thesislib.datasets import DatasetError
 from thesislib.settings import SettingsError
 from thesislib.spi_mm import experiments, runs
 from thesislib.spi_mm.minimise import minimise
@@ -67,6 +68,23 @@ def test_tuned_steps_are_the_best_of_the_grid_on_seeds_that_are_not_reported():
     frame = experiments.fig_6_2(s)
     chosen = frame[frame.tuning == "tuned"].multiplier.unique()
     assert chosen.tolist() == [s.step_grid[int(np.argmin(ends))]]
+
+
+def test_where_every_step_ends_above_the_start_the_least_bad_is_taken(monkeypatch):
+    def curve(dataset, kind, method, seed, multiplier, *rest):
+        return {"objective": [0.0, 1.0 + (multiplier - 2.0) ** 2]}
+
+    monkeypatch.setattr(experiments, "run_curve", curve)
+    settings = resolve("laptop", step_grid=[0.5, 2.0, 8.0])
+    assert experiments.best_multiplier(settings, "digits", ("logistic", 0.01), "SGD") == 2.0
+
+
+def test_data_of_which_no_problem_can_be_made_are_named(tmp_path):
+    """In one line, which :class:`DatasetError` becomes, and no traceback."""
+    file = tmp_path / "flat.npz"
+    np.savez(file, X=np.ones((40, 3)), y=np.arange(40) % 2)
+    with pytest.raises(DatasetError, match=r"flat\.npz: .*rows of X are zero"):
+        runs.make_problem(str(file), ("S1", 0.1))
 
 
 def test_a_diverged_run_keeps_the_objective_of_the_start(monkeypatch):

@@ -214,6 +214,12 @@ def test_margin_bounds_refuse_a_penalty(data):
         boehning(NonconvexLogistic(X, y, penalty=L1(0.1)), np.zeros(X.shape[1]))
 
 
+def test_a_surrogate_that_is_flat_says_so():
+    X, y = np.random.default_rng(0).normal(size=(20, 3)) * [0, 1, 1], np.arange(20) % 2
+    with pytest.raises(ValueError, match="flat in some direction"):
+        boehning(NonconvexLogistic(X, y, 0.0), np.zeros(X.shape[1])).minimiser()
+
+
 @pytest.mark.parametrize("rho", [0.0, -1.0, np.inf, np.nan])
 def test_surrogates_without_a_minimiser_are_refused(data, rho):
     problem = NonconvexLogistic(*data())

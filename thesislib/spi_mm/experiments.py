@@ -152,7 +152,7 @@ def best_multiplier(settings: Settings, dataset: str, kind: tuple, method: str) 
         means.append(np.mean([run["objective"] for run in runs]))
         start = runs[0]["objective"][0]  # also what a diverged run reports
     best = min(finals)
-    close = [k for k, final in enumerate(finals) if final - best <= 1e-6 * (start - best)]
+    close = [k for k, final in enumerate(finals) if final - best <= 1e-6 * abs(start - best)]
     return settings.step_grid[min(close, key=means.__getitem__)]
 
 

@@ -77,9 +77,17 @@ class Method(ABC):
         """Do `steps` steps of the present phase."""
 
     def advance(self, *, ifo: float = math.inf, steps: float = math.inf) -> None:
-        """Do as many whole steps as fit into a total of `ifo` evaluations, and at most `steps` more."""
+        """Do as many whole steps as fit into a total of `ifo` evaluations, and at most `steps` more.
+
+        Raises
+        ------
+        ValueError
+            If neither is given, or `steps` is not whole, or negative.
+        """
         if not min(ifo, steps) < math.inf or math.isnan(max(ifo, steps)):
             raise ValueError(f"ifo = {ifo!r}, steps = {steps!r}; give a number for one or both")
+        if steps < 0 or (steps < math.inf and steps != int(steps)):
+            raise ValueError(f"steps = {steps!r}; expected whole steps, 0 or more")
         stop = self.t + steps
         while True:
             cost, alike = self.phase()

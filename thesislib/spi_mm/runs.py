@@ -15,11 +15,11 @@ import time
 import numpy as np
 from scipy import sparse
 
-from thesislib.datasets import load_features
+from thesislib.datasets import DatasetError, load_features
 from thesislib.memo import memoised
 from thesislib.spi_mm.finite_sum import FiniteSum
 from thesislib.spi_mm.logistic import NonconvexLogistic
-from thesislib.spi_mm.minimise import create, lbfgs, minimise
+from thesislib.spi_mm.minimise import compile_kernels, create, lbfgs, minimise
 from thesislib.spi_mm.sparse_pca import SparseFactorisation, SparsePCA
 from thesislib.spi_mm.synthetic import synthetic_logistic
 
@@ -69,6 +69,7 @@ def first_passages(
     # The problem is drawn from `seed` itself: the same stream would choose rows by their own features.
     sampling = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
     run = create(problem, method, seed=sampling, **options)
+    compile_kernels(problem, method, **options)
     found, seconds = {}, 0.0
     while len(found) < len(eps):
         norm = problem.stationarity(run.theta)
@@ -86,7 +87,21 @@ def make_problem(dataset: str, kind: tuple) -> FiniteSum:
     """The problem that a description such as ``("logistic", 0.01)`` stands for, on a data set.
 
     Sparse PCA: arrays are centred; rows of sparse matrices, which centring would fill, are normalised.
+
+    Raises
+    ------
+    DatasetError
+        If no such problem can be made of the data.
     """
+    try:
+        return _problem(dataset, kind)
+    except DatasetError:
+        raise
+    except ValueError as error:
+        raise DatasetError(f"{dataset}: {error}") from error
+
+
+def _problem(dataset: str, kind: tuple) -> FiniteSum:
     X, y = load_features(dataset)
     name, lam, *rest = kind
     if name == "logistic":

@@ -46,7 +46,7 @@ class SPIMM(Method):
         Step 1/rho, or SPIDER's :math:`\min(\epsilon/(L\|v\|), 1/(2L))`.
     eps : float or None
         Target accuracy, used by the rule ``"spider"`` alone; 0.04 L by default (a step is then at most 0.04
-        long), which is 1e-2 for logistic regression on unit rows.
+        long), which is about 1e-2 for logistic regression on unit rows with a small lambda.
     replacement : bool
         Draw mini-batches with replacement.
     loopless : bool

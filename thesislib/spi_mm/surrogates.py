@@ -83,8 +83,19 @@ class Quadratic:
         return float(self.c + self.b @ theta + 0.5 * theta @ self.A @ theta)
 
     def minimiser(self) -> np.ndarray:
-        """Where the surrogate is smallest, shape (d,)."""
-        return np.linalg.solve(self.A, -self.b)
+        """Where the surrogate is smallest, shape (d,).
+
+        Raises
+        ------
+        ValueError
+            If it has no single lowest point: without a regulariser it is flat along a column of zeros, say.
+        """
+        try:
+            return np.linalg.solve(self.A, -self.b)
+        except np.linalg.LinAlgError:
+            raise ValueError(
+                "the surrogate is flat in some direction, so that it has no single lowest point; give lam above 0"
+            ) from None
 
 
 def boehning(problem: NonconvexLogistic, kappa: np.ndarray) -> Quadratic:
