@@ -325,6 +325,15 @@ def test_a_query_that_is_not_finite_is_the_attack_s_fault(value):
     assert model.rows == 0 and meter.counts.tolist() == [0, 0, 0]
 
 
+def test_an_answer_that_is_not_finite_names_the_image():
+    nan_for_black = Victim(
+        lambda x: x.mean((1, 2, 3))[:, None] * torch.tensor([1.0, 2.0]) / (x.sum((1, 2, 3)) > 0)[:, None]
+    )
+    some = torch.stack([torch.ones(1, 2, 2), torch.zeros(1, 2, 2), torch.ones(1, 2, 2)])
+    with pytest.raises(ValueError, match="image 7: the victim returned logits that are not finite"):
+        nan_for_black.open(torch.zeros(9, 1, 2, 2)).ask(some, torch.tensor([3, 7, 7]))
+
+
 def test_an_error_after_the_first_answer_comes_as_it_is():
     class Tired:
         left = 1

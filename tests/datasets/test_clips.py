@@ -117,6 +117,10 @@ DAMAGED = {
         lambda d: cut(write(d / "a.mp4", 60, options={"movflags": "faststart"}), 0.6),
         "a.mp4 (is cut short: it promises 60|cannot be read)",
     ),
+    "matroska cut short": (
+        lambda d: cut(write(d / "a.mkv", 60), 0.5),
+        r"a\.mkv (is cut short: it promises 2\.4 s and has|cannot be read)",
+    ),
     "avi cut short": (
         lambda d: cut(write(d / "a.avi", 60), 0.5),
         "a.avi (is cut short: it promises 60|cannot be read)",

@@ -51,10 +51,8 @@ def test_queries_are_those_of_the_iterations_and_of_an_independent_hook(case, ro
     with Seen(room.model) as seen:
         result = case.attack(Victim(room.model), room.images, room.goals[goal])
     assert result.spent.sum() == seen.rows
-    start = ~result.skipped & (
-        case.name == "V-BAD" and goal == "untargeted"
-    )  # it is asked where it starts, too
-    assert torch.equal(result.queries, 1 + start.long() + case.cost * result.steps)
+    start = ~result.skipped * (goal == "untargeted") * case.start
+    assert torch.equal(result.queries, 1 + start + case.cost * result.steps)
     assert torch.equal(result.queries, result.spent)
 
 
@@ -81,7 +79,7 @@ def test_a_clip_alone_or_in_any_batch(case, room, goal):
 
 @pytest.mark.parametrize("more", [0, 1, 30])
 def test_budgets_are_used_and_kept(case, room, more):
-    budget = 1 + case.cost + more
+    budget = 1 + case.start + case.cost + more
     result = case.attack(Victim(room.model, budget=budget), room.images, room.goal)
     free = case.attack(Victim(room.model), room.images, room.goal)
     assert (result.spent <= budget).all()
@@ -89,11 +87,13 @@ def test_budgets_are_used_and_kept(case, room, more):
     assert torch.equal(result.success, inside)
     going = ~result.success & ~result.skipped & (free.spent > budget)
     assert (result.spent[going] > budget - case.cost).all()
+    assert (result.steps[going] > 0).all()
 
 
 def test_a_budget_smaller_than_an_iteration_is_refused(case, room):
-    with pytest.raises(ValueError, match=f"budget = {case.cost} queries an image, but one step costs"):
-        case.attack(Victim(room.model, budget=case.cost), room.images, room.goal)
+    least = case.start + case.cost
+    with pytest.raises(ValueError, match=f"budget = {least} queries an image, but one step costs {least}"):
+        case.attack(Victim(room.model, budget=least), room.images, room.goal)
 
 
 def test_the_same_seed_gives_the_same_bytes(case, room):

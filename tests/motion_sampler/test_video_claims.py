@@ -207,6 +207,11 @@ def test_transfer_is_counted_where_the_stream_was_right():
     assert verdicts("tab-3.6", streams(0.9, 0.5)) == ["does not hold"]
     assert verdicts("tab-3.6", streams(0.7, 0.7)) == ["undecided"]
     assert verdicts("tab-3.6", streams(0.5, 0.9).assign(success=0)) == ["not tested at this profile"]
+    few = streams(1.0, 1.0)
+    few.loc[few.index[:4], "after"] = (
+        0.0  # four clips more, none less: as undecided as `paired_shares` has it
+    )
+    assert verdicts("tab-3.6", few) == ["undecided"]
     # What the stream had wrong before says nothing.
     frame = streams(1.0, 1.0)
     frame.loc[frame["before"] == 0, "after"] = 0

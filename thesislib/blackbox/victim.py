@@ -19,6 +19,14 @@ class BudgetExceeded(RuntimeError):
     """An attack asked more of an image than its budget allows."""
 
 
+class _NotFinite(ValueError):
+    """Scores that are no numbers; `row` is the first query that got some."""
+
+    def __init__(self, message: str, row: int) -> None:
+        super().__init__(message)
+        self.row = row
+
+
 @dataclass(frozen=True)
 class Victim:
     """A classifier behind a counter.
@@ -113,7 +121,8 @@ class Victim:
     def _checked(self, scores: Tensor) -> Tensor:
         """Log-probabilities of all scores, looked at once: a look at every chunk costs a small victim 3 %."""
         if not torch.isfinite(scores).all():
-            raise ValueError(f"the victim returned {self.output} that are not finite")
+            bad = int((~torch.isfinite(scores)).any(1).nonzero()[0])
+            raise _NotFinite(f"the victim returned {self.output} that are not finite", bad)
         scores = scores.double()
         if self.output == "logits":
             self._refuse_probabilities(scores)
@@ -172,7 +181,8 @@ class Meter:
         Raises
         ------
         ValueError
-            If there are not as many owners as images, a query is not finite, or the model fails on the first.
+            If there are not as many owners as images, a query is not finite, or an answer (with the image's number),
+            or the model fails on the first.
         BudgetExceeded
             If an image's budget does not cover its queries. Nothing is sent to the model then.
         """
@@ -192,6 +202,9 @@ class Meter:
             )
         try:
             answer = self.victim.log_probabilities(images)
+        except _NotFinite as error:
+            which = int(owner[error.row])
+            raise ValueError(f"image {which}: {error}; leave it out, or look at the model") from None
         except (RuntimeError, TypeError, IndexError) as error:
             if self.counts.any() or isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -283,6 +296,8 @@ def layout_hint(images: Tensor) -> str:
         return "; of one image make a batch by images[None], of several grey ones by images[:, None]"
     if images.ndim == 4 and images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
         return "; channels seem to come last, images.permute(0, 3, 1, 2) has them second"
+    if images.ndim == 5 and images.shape[4] in (1, 3) and images.shape[1] not in (1, 3):
+        return "; channels seem to come last, clips.permute(0, 4, 1, 2, 3) has them second"
     return ""
 
 

@@ -141,17 +141,34 @@ def steady_frames(path: Path) -> np.ndarray:
     """
     times = [frame.time for frame in pictures(path)]
     with av.open(str(path)) as container:
-        promised = container.streams.video[0].frames  # 0 if the container does not say
+        promised = container.streams.video[
+            0
+        ].frames  # 0 if the container does not say, as Matroska and WebM do not
+        length = _length(container)
     if len(times) < WHOLE * promised:
         raise DatasetError(f"{path} is cut short: it promises {promised} frames and has {len(times)}")
     if len(times) < 3 or None in times:
         return np.arange(len(times))
     gaps = np.diff(times)
     step = float(np.median(gaps))
+    if not promised and (seconds := times[-1] + step - times[0]) < WHOLE * length:
+        raise DatasetError(f"{path} is cut short: it promises {length:.3g} s and has {seconds:.3g}")
     if step <= 0 or ((gaps >= STEADY[0] * step).all() and (gaps <= STEADY[1] * step).all()):
         return np.arange(len(times))
     ticks = np.arange(times[0], times[-1] + step / 2, step)
     return np.searchsorted(times, ticks + step / 4, side="right") - 1
+
+
+def _length(container: av.container.InputContainer) -> float:
+    """Seconds that the video stream lasts by its header; 0 where that is not told, or may be another stream's."""
+    stream = container.streams.video[0]
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    hours, colon, rest = stream.metadata.get("DURATION", "").partition(":")  # Matroska's 00:00:06.400000000
+    if colon:
+        minutes, _, seconds = rest.partition(":")
+        return 3600 * float(hours) + 60 * float(minutes) + float(seconds)
+    return (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
 
 
 def instants(length: int, frames: int) -> np.ndarray:

@@ -46,16 +46,21 @@ def fewer_queries(rows: pd.DataFrame, rival: str, ours: str, label: str, of: str
 def more_success(rows: pd.DataFrame, rival: str, ours: str, label: str, of: str = "method") -> Comparison:
     """Our success rate less the rival's."""
     mine, theirs, clips = _sides(rows, "success", ours, rival, of)
-    gain, n = mine - theirs, len(clips.drop_duplicates())
+    return _shares(mine - theirs, clips, unit="success rate", label=label)
+
+
+def _shares(gain: np.ndarray, clips: pd.DataFrame, *, unit: str, label: str = "") -> Comparison:
+    """:func:`by_clip` of differences of yes and no.
+
+    One more clip of each kind a data set, or an interval of few disagreements is too narrow (see ``paired_shares``).
+    """
+    n = len(clips.drop_duplicates())
     if n < MIN_ITEMS:
         raise NotTested(f"{n} of {MIN_ITEMS} clips needed for an interval")
-    # One more clip of each kind a data set, or an interval of few disagreements is too narrow (see `paired_shares`).
     victims = -(-len(clips) // n)
     more = [(name, -1 - (sign > 0), sign) for name in clips["dataset"].unique() for sign in (1.0, -1.0)]
     extra = pd.DataFrame(more * victims, columns=[*CLIP, "gain"])
-    wide = by_clip(
-        np.r_[gain, extra["gain"]], pd.concat([clips, extra[CLIP]]), unit="success rate", label=label
-    )
+    wide = by_clip(np.r_[gain, extra["gain"]], pd.concat([clips, extra[CLIP]]), unit=unit, label=label)
     return dataclasses.replace(wide, estimate=float(gain.mean()), n=n)
 
 
@@ -200,7 +205,7 @@ def _transfers(frame: pd.DataFrame) -> Comparison:
     """Clips that fooled the RGB victim and were right on the motion stream: errors after, less those of the control."""
     rows = frame[(frame["success"] > 0) & (frame["before"] > 0)]
     more = rows["control"].to_numpy(float) - rows["after"].to_numpy(float)
-    return by_clip(more, rows[CLIP], unit="share of clips that the stream misses")
+    return _shares(more, rows[CLIP], unit="share of clips that the stream misses")
 
 
 def _still(frame: pd.DataFrame) -> Comparison:

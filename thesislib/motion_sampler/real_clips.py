@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,18 +74,20 @@ class RealClip:
 def real_clips() -> list[RealClip]:
     """The real clips under ``THESISLIB_DATA/video``, by name; none if there is no such folder.
 
-    Notes
+    Warns
     -----
-    A file that cannot be read, or is shorter than an interval, is passed over: nothing depends on it.
+    UserWarning
+        If files cannot be read, or are shorter than an interval: they are passed over, for nothing depends on them.
     """
     folder = Path(os.environ.get(VARIABLE) or os.devnull) / "video"
-    found = []
+    found, unread = [], []
     for file in sorted(folder.rglob("*")) if folder.is_dir() else []:
         if file.suffix.lower() not in SUFFIXES:
             continue
         try:
             whole = whole_clip(file, least=GROUP)
-        except DatasetError:
+        except DatasetError as error:
+            unread.append(error)
             continue
         known = SHOWABLE.get(hashlib.sha256(file.read_bytes()).hexdigest()[:16])
         maps = motion_maps(whole)
@@ -94,6 +97,10 @@ def real_clips() -> list[RealClip]:
         title, licence = known or (file.stem, "")
         motion = sampled(maps[most : most + 1], GRID, GRID)[0]
         found.append(RealClip(title, licence, frame if known else None, motion, float(energy[most])))
+    if unread:
+        warnings.warn(
+            f"{len(unread)} of {len(unread) + len(found)} clips passed over, first: {unread[0]}", stacklevel=2
+        )
     return found
 
 

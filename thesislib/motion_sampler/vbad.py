@@ -109,10 +109,13 @@ class VBAD:
             )
         wanted = self._wanted(goal, images)
         cost = 2 * self.samples + 1
-        run = Attempt(victim, images, goal, seed=seed, ids=ids, cost=cost, objective=loss_of(self.loss))
+        anywhere = self.random_start and goal.targets is None  # asked where it starts, too
+        run = Attempt(
+            victim, images, goal, seed=seed, ids=ids, cost=cost + anywhere, objective=loss_of(self.loss)
+        )
         rows = run.live
         clean, current = images[rows], images[rows]
-        if self.random_start and goal.targets is None and len(rows):
+        if anywhere and len(rows):
             noise = _uniform(run.streams.normal(rows, images.shape[1:]))
             current = inside(clean, clean + self.kappa * noise, self.kappa)
             run.check(current, 0)
