@@ -454,8 +454,8 @@ page.record(
 # All methods have the same loss, the same bound $\kappa$, the same {term}`budget <Query budget>`, and are counted
 # alike: every clip through the victim is a query, the clean one and each check included. Their settings come from one
 # search on other clips (Extra 3.C). V-BAD needs an image network; no pretrained one is at hand, so it gets one that has
-# learnt letters, and no class of any of these clips. On *moves_panning* and *looks* E-NES and V-BAD are left out: the
-# cap on queries would not allow for them with enough clips for a verdict.
+# learnt letters, and no class of any of these clips. On *moves_panning* and *looks* E-NES and V-BAD are left out: eight minutes would
+# not allow for them with enough clips for a verdict, nor the cap on queries if no clip were fooled.
 
 
 # %% tags=["hide-input"]
@@ -589,7 +589,8 @@ page.record(
 #
 # **The improved motion map.** Intervals need not lie on the fixed grid: start and length can follow the movement. How the
 # thesis chooses them is not known; here an interval is taken for the energy of its map, the mean length of its vectors. Frames read the
-# maps in their order, as those of the grid; nineteen in twenty lie in the interval whose map they read.
+# maps in their order, as those of the grid; nineteen in twenty lie in the interval whose map they read. Since intervals are taken for their
+# motion, that more pixels move in them is nearly given; and a clip may have fewer of them than the grid has. What they buy in queries is not given.
 
 
 # %% tags=["hide-input"]

@@ -1,5 +1,6 @@
 """The bookkeeping of an attack against a plain account of one image at a time, and what it refuses."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -307,3 +308,15 @@ def test_fields_that_cannot_be_are_refused(options, message):
     check(Fields(count=np.int64(2), length=np.float32(1)))
     with pytest.raises(ValueError, match=message):
         check(Fields(**{"count": 2, **options}))
+
+
+def test_labels_in_another_order_than_the_model_s_are_noticed():
+    images = grey(*[0.1, 0.5, 0.9] * 4)
+    right = by_brightness(images).argmax(1)
+    with pytest.warns(UserWarning, match="the victim has none of 12 images right"):
+        attempt = Attempt(Victim(by_brightness), images, Goal((right + 1) % 3))
+    assert not len(attempt.live)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Attempt(Victim(by_brightness), images, Goal(torch.cat([right[:1], (right[1:] + 1) % 3])))
+        Attempt(Victim(by_brightness), images[:9], Goal((right[:9] + 1) % 3))

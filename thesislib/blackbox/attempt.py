@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+MANY = 10
+"""Images of which a victim that has learnt their classes has one right."""
 SMALLEST = 1e-6
 """The least step between two probes: less is lost beside pixels in single precision."""
 
@@ -119,6 +122,11 @@ class Attempt:
     ValueError
         If an argument is not as described, images are not as many as goals, the budget is too small, or the model
         fails on the clean images.
+
+    Warns
+    -----
+    UserWarning
+        If the victim has none of ten images or more right.
     """
 
     def __init__(
@@ -155,6 +163,12 @@ class Attempt:
         goal.check_classes(logp.shape[1])
         self._predicted = logp.argmax(1)
         self._skipped = self._predicted != goal.labels
+        if len(images) >= MANY and self._skipped.all():
+            warnings.warn(
+                f"the victim has none of {len(images)} images right, so that none is attacked; do the labels number the "
+                "classes as the model does?",
+                stacklevel=3,
+            )
         self.live = everyone[~self._skipped]
         self.loss = objective(logp, goal)
         self.note(0)
