@@ -165,8 +165,8 @@ class Attempt:
         self._skipped = self._predicted != goal.labels
         if len(images) >= MANY and self._skipped.all():
             warnings.warn(
-                f"the victim has none of {len(images)} images right, so that none is attacked; do the labels number the "
-                "classes as the model does?",
+                f"the victim has none of {len(images)} images right, so that none is attacked; do the labels number "
+                "the classes as the model does?",
                 stacklevel=3,
             )
         self.live = everyone[~self._skipped]
