@@ -1007,10 +1007,14 @@ def search_table(frame):
     """A row a candidate: over both victims, and each."""
     names = {"success": "success", "charged": "queries, failures as Q"}
     keys = ["method", "setting"]
-    parts = [frame.groupby(keys, sort=False)[list(names)].mean().rename(columns=names)]
+    parts = [
+        frame.groupby(keys, sort=False)[list(names)].mean().rename(columns=names)
+    ]
     for (dataset, model), rows in frame.groupby(["dataset", "model"], sort=False):
         own = {c: f"{title}: {dataset}, {model}" for c, title in names.items()}
-        parts.append(rows.groupby(keys, sort=False)[list(names)].mean().rename(columns=own))
+        parts.append(
+            rows.groupby(keys, sort=False)[list(names)].mean().rename(columns=own)
+        )
     return parts[0].join(parts[1:]).reset_index()
 
 
