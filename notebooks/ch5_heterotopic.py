@@ -497,7 +497,7 @@ count = {
 )
 
 # %% [markdown]
-# **In a training loop of your own** the joint loss takes nine lines, besides the imports of `HeterotopicEnsemble` and `StrongView`: below, five
+# **In a training loop of your own** the joint loss takes ten lines, besides the imports of `HeterotopicEnsemble` and `StrongView`: below, six
 # that are added have a +, four that change a ~. `trunk` and `classifier` stay yours: they are trained in place, and nothing else is needed
 # afterwards. Images are floating point in [0, 1], and no batch has a single one (`drop_last=True` of a `DataLoader` leaves it out).
 
@@ -505,7 +505,8 @@ count = {
 import torch.nn.functional as F
 
 f = torch.nn.Conv2d(16, 16, 3, padding=1)  # + a Filter
-net = HeterotopicEnsemble(trunk, classifier, filter=f, channels=16, queue=16)  # +
+how = {"filter": f, "channels": 16, "queue": 16}  # +
+net = HeterotopicEnsemble(trunk, classifier, **how)  # +
 weights = [p for p in net.parameters() if p.requires_grad]  # +
 optimiser = torch.optim.SGD(weights, 0.05)  # ~
 view, generator = StrongView(), torch.Generator().manual_seed(0)  # +
@@ -1141,7 +1142,7 @@ page.record(
 #
 # ## Try it
 #
-# **Your own classifier.** Section 5.3.2.3 has both ways: `fit_joint` with the library's training loop, or nine lines in your own. For a
+# **Your own classifier.** Section 5.3.2.3 has both ways: `fit_joint` with the library's training loop, or ten lines in your own. For a
 # network of {mod}`thesislib.models.residual`, or any `Sequential` that ends in pooling, `Flatten` and a linear layer,
 # {func}`thesislib.heterotopic.ensemble.cut` finds trunk, last stage and head.
 #
