@@ -514,9 +514,9 @@ page.record(
 # **What to doubt, and what was done about it.** The attack equals a plain loop of the released steps, clip by clip, and
 # each rival one of its own (`tests/motion_sampler`). Three choices decide how large the lead is, and none is known from the
 # thesis: how bandits are extended to clips (one prior for all frames here, as the search over both kinds of clips chose; a prior for each
-# frame does better where motion tells the classes and worse where looks do. On 48 clips of *moves* that no table shows it asks I3D half as
-# often as the shared one, and a third less than the motion-excited sampler, which the shared one is behind: there the rival's setting
-# decides who is ahead, and Extra 3.C has both), which map goes with which frame, and V-BAD's
+# frame does better where motion tells the classes and worse where looks do. On 48 clips of *moves* that no table shows, tried once and kept in
+# no record, it asked I3D less often than the shared one and than the motion-excited sampler, by more than their intervals: there the
+# rival's setting decides who is ahead, and Extra 3.C has both, on fewer clips), which map goes with which frame, and V-BAD's
 # image network, which has seen letters only; a network trained on photographs would serve it better. On *moves* and
 # *moves_panning* the change from frame to frame tells I3D the class, and a perturbation that frames share has less to say.
 # Frames of 32 pixels show some twenty distinct vectors (*moves*, *looks*) to sixty, those of the thesis hundreds, and a coarse grid of

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -418,6 +419,7 @@ def test_bad_input(first):
     ):
         with pytest.raises(ValueError, match=f"{field} = "):
             PhaseTwo(recipe=SHORT, length=8, **{field: value})
+    assert PhaseTwo(recipe=SHORT, length=np.int64(8), bank=np.int64(2)).length == 8  # as counts come
     with pytest.raises(ValueError, match="one class or more"):
         head_images(train, ())
     with pytest.raises(ValueError, match="class 7 is head and has no image"):

@@ -141,9 +141,7 @@ def steady_frames(path: Path) -> np.ndarray:
     """
     times = [frame.time for frame in pictures(path)]
     with av.open(str(path)) as container:
-        promised = container.streams.video[
-            0
-        ].frames  # 0 if the container does not say, as Matroska and WebM do not
+        promised = container.streams.video[0].frames  # 0 of Matroska and WebM, which do not say
         length = _length(container)
     if len(times) < WHOLE * promised:
         raise DatasetError(f"{path} is cut short: it promises {promised} frames and has {len(times)}")

@@ -17,6 +17,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -86,11 +87,11 @@ class PhaseTwo:
     def __post_init__(self) -> None:
         rules = {
             "length": (
-                isinstance(self.length, int) and self.length >= 1,
+                isinstance(self.length, Integral) and self.length >= 1,
                 "a whole number of images, 1 or more",
             ),
             "bank": (
-                isinstance(self.bank, int) and self.bank >= 0,
+                isinstance(self.bank, Integral) and self.bank >= 0,
                 "a whole number of exemplars a class, 0 or more",
             ),
             "rule": (self.rule in RULES, f"one of {', '.join(RULES)}"),
