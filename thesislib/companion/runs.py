@@ -60,6 +60,12 @@ def settle(chapter: Chapter, profile: str, values: dict[str, Any], *, every: boo
         [f.name for f in dataclasses.fields(_profiles(chapter)[PROFILES[0]])] if every else declared(chapter)
     )
     if unknown := sorted(set(values) - set(names)):
+        fields = {f.name for f in dataclasses.fields(_profiles(chapter)[PROFILES[0]])}
+        if only := [name for name in unknown if name in fields]:
+            raise CompanionError(
+                f"{', '.join(only)} is no parameter of {chapter.name}'s notebook, but a setting of its experiments: "
+                "name the artefacts, --only ID"
+            )
         lines = [f"{name} ({_accepted(chapter, name)})" for name in names if name != "profile"]
         raise CompanionError(
             f"{chapter.name} has no parameter {', '.join(unknown)}; it has {'; '.join(lines)}"
