@@ -1005,10 +1005,10 @@ display(
 
 # %% tags=["hide-input"]
 def search_table(frame):
-    """A row a candidate: success and queries, failures as Q, over both victims and of each."""
-    victims = frame.groupby(frame["dataset"] + ", " + frame["model"], sort=False)
+    """A row a candidate: success and queries, failures as Q, over a set's victims and of each."""
     columns = {}
-    for name, rows in [("both", frame), *victims]:
+    sets, victims = frame.groupby("dataset", sort=False), frame["dataset"] + ", " + frame["model"]
+    for name, rows in [*sets, *frame.groupby(victims, sort=False)]:
         means = rows.groupby(["method", "setting"], sort=False)[
             ["success", "charged"]
         ].mean()
@@ -1051,15 +1051,14 @@ page.record(
 
 # %% tags=["hide-input"]
 def chosen_settings():
-    """Fields of each method."""
+    """Fields of each method, against both victims of a set of each kind."""
+    kinds = (chapter.MOTION_SETS, chapter.LOOK_SETS)
+    sets = dict.fromkeys(settings.having(names)[0] for names in kinds)
     rows = [
-        {
-            "method": m,
-            **{
-                k: v for k, v in settings.options_of(m, settings.dataset[0]).items()
-            },
-        }
+        {"method": m, "as on": f"{d}, {model}", **settings.options_of(m, d, model)}
         for m in settings.methods
+        for d in sets
+        for model in settings.models
     ]
     return pd.DataFrame(rows).astype(object).fillna("")
 

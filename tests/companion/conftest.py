@@ -33,6 +33,7 @@ from thesislib.settings import ChapterSettings, resolve as _resolve, setting
 class Settings(ChapterSettings):
     dataset: tuple[str, ...] = setting(("digits",), choices=("digits", "breast_cancer", "a9a"))
     size: int = setting(3, low=1, high=9, symbol="n", unit="rows", source="nowhere")
+    precision: str = setting("float32", choices=("float32", "bf16"))
 
 PROFILES = {name: Settings(profile=name) for name in ("smoke", "laptop", "paper")}
 REPLAY = {"repeats": 1}
@@ -62,7 +63,7 @@ def numbers(settings):
         {{"dataset": d, "method": m, "seed": s, "metric": "score", "value": one(d, m, s, settings.size)}}
         for d in settings.dataset for m in ("old", "new") for s in settings.seeds()
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(**{{"made on": "a CPU, " + settings.precision}})
 
 fig_1_1 = tab_1_1 = tab_2_1 = numbers
 """
@@ -90,6 +91,7 @@ class Settings(ChapterSettings):
     methods: tuple[str, ...] = setting(("old", "new"), choices=("old", "new"))
     first: int = setting(0, low=0)
     images: int = setting(60, low=1)
+    precision: str = setting("float32", choices=("float32", "bf16"))
 
 PROFILES = {name: Settings(profile=name) for name in ("smoke", "laptop", "paper")}
 REPLAY = {"images": 2}
@@ -117,7 +119,8 @@ def tab_3_1(settings):
     cells = [c for block in grids(settings)["tab-3.1"] for c in itertools.product(*block.values())]
     frame = pd.DataFrame(cells, columns=["dataset", "method", "image"])
     gain = toy_shared.GAIN * (frame["method"] == "new")
-    return frame.assign(queries=(100 + frame["image"] - 10 * gain).astype(int), success=True)
+    queries = (100 + frame["image"] - 10 * gain).astype(int)
+    return frame.assign(queries=queries, success=True, **{"made on": settings.precision})
 
 def tab_3_2(settings):
     return pd.DataFrame({"size": [1, 2], "pixels": [1, 4]})

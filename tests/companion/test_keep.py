@@ -40,6 +40,16 @@ def test_shards_are_merged_and_replayed(project):
     assert recorded_states(project) == {"fig-1.1": "thesis-data", "tab-1.1": "thesis-data"}
 
 
+def test_a_root_seed_may_be_of_another_machine(project):
+    alone = ["--only", "fig-1.1", "-p", "repeats", "2"]
+    first = shard(project, *alone, "-p", "seed", "0")
+    second = shard(project, *alone, "-p", "seed", "1", "-p", "precision", "bf16")
+    project.thesis("keep", first, second)
+    frame = pd.read_csv(project.root / "data" / "recorded" / "digits-paper" / "fig-1.1.csv")
+    assert frame.groupby("made on").seed.nunique().tolist() == [2, 2]
+    assert frame.groupby("seed")["made on"].nunique().eq(1).all()
+
+
 def test_stale_until_a_replay_agrees(project):
     folder = shard(project, "-p", "seed", "1")
     project.thesis("keep", folder)
@@ -67,7 +77,7 @@ def test_stale_until_a_replay_agrees(project):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("case", ["overlap", "dirty", "other code"])
+@pytest.mark.parametrize("case", ["overlap", "dirty", "other code", "one seed on two machines"])
 def test_what_keep_refuses(project, case):
     first = shard(project, "-p", "seed", "1", "-p", "repeats", "2")
     second = first
@@ -81,6 +91,11 @@ def test_what_keep_refuses(project, case):
         project.git("commit", "-aqm", "changed")
         second = shard(project, "-p", "seed", "2", "-p", "repeats", "2")
         words, said = [first, second], "shards differ in files"
+    elif case == "one seed on two machines":
+        one = "run", "ch3", "--only", "tab-3.1", "--profile", "paper"
+        parts = ["-p", "methods", "old"], ["-p", "methods", "new", "-p", "precision", "bf16"]
+        words = [project.thesis(*one, *part).stdout.rsplit(", ", 1)[1].strip() for part in parts]
+        said = "shards of seed 0 differ in precision"
     else:
         words = [first, second]
     assert said in project.thesis("keep", *words, code=2).stderr

@@ -11,7 +11,7 @@ import torch
 
 from thesislib.motion_sampler import attacks, experiments, gallery, runs, settings
 from thesislib.motion_sampler.column import VideoVictim
-from thesislib.motion_sampler.columns import OPTIONS, STAND_INS, THESIS, column_of
+from thesislib.motion_sampler.columns import OPTIONS, STAND_INS, THESIS, column_of, options_of
 from thesislib.motion_sampler.experiments import parsed
 from thesislib.motion_sampler.me_sampler import MESampler
 from thesislib.motion_sampler.pictures import bytes_of, pack, unpack
@@ -75,12 +75,23 @@ def test_names_and_candidates_are_the_attacks():
         assert set(names) <= set(attacks.METHODS)
     for method, candidates in SEARCH.items():
         assert candidates[0] == "defaults" and len(set(candidates)) == len(candidates)
-        chosen = OPTIONS[method]
-        assert any(parsed(c) == chosen for c in candidates), f"{method}: what is in use was not searched"
+        for kind, model in itertools.product(OPTIONS, settings.MODELS):
+            known = [parsed(c) for c in candidates]
+            assert OPTIONS[kind][model][method] in known, f"{method}, {kind}, {model}: was not searched"
         for candidate in candidates:
             attacks.made(
                 method, parsed(candidate), **given(method)
             )  # every field is one, every value will do
+
+
+def test_settings_are_searched_on_every_victim_of_a_set_of_each_kind():
+    chosen = resolve("laptop")
+    searched = {d: [m for name, m in chosen.searched if name == d] for d, _ in chosen.searched}
+    assert searched == {"moves": list(settings.MODELS), "looks_many": list(settings.MODELS)}
+    for model in settings.MODELS:
+        kinds = [{m: options_of(d, model, m) for m in SEARCH} for d in STAND_INS]
+        assert kinds == [OPTIONS["motion"][model]] * 2 + [OPTIONS["looks"][model]] * 2
+        assert options_of("/a/folder", model, OURS) == OPTIONS["motion"][model][OURS]
 
 
 def test_candidates_are_read_as_they_are_meant():
@@ -92,14 +103,23 @@ def test_candidates_are_read_as_they_are_meant():
 def test_variants_differ_from_the_attack_in_what_their_row_says():
     chosen = resolve("laptop")
     ours = case_of(chosen, "moves", "I3D", OURS)
-    for method in ("Multi-noise", "One-noise", "U-Sample", "S-Value", "Improved map", "Shared map", "Warp"):
+    for method in (
+        "Multi-noise",
+        "One-noise",
+        "U-Sample",
+        "S-Value",
+        "Improved map",
+        "Other assignment",
+        "Warp",
+    ):
         assert base_of(method) == OURS
         case = case_of(chosen, "moves", "I3D", method)
         extra = {"scale": 0.25} if method == "Warp" else {}
         assert dict(case.options) == dict(ours.options) | extra
     made = attacks.made("Warp", dict(case_of(chosen, "moves", "I3D", "Warp").options), maps=[])
-    assert made.noise == NoiseSampler("warp", OPTIONS[OURS]["assignment"], scale=0.25)
-    assert attacks.made("Shared map", {"assignment": "per frame"}, maps=[]).noise.assignment == "shared"
+    assert made.noise == NoiseSampler("warp", OPTIONS["motion"]["I3D"][OURS]["assignment"], scale=0.25)
+    for given, turned in (({"assignment": "per frame"}, "shared"), ({}, "per frame")):
+        assert attacks.made("Other assignment", given, maps=[]).noise.assignment == turned
 
 
 def test_defaults_are_the_released_codes():
@@ -120,7 +140,7 @@ def test_defaults_are_the_released_codes():
     for (
         method
     ) in METHODS:  # on the thesis's data nothing is changed but the bound and the loss, which are defaults
-        options = paper.options_of(method, "ucf101")
+        options = paper.options_of(method, "ucf101", "I3D")
         default = attacks.made(method, {}, **given(method))
         assert {f: getattr(default, f) for f in options} == options
 

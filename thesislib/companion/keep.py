@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SAME = ("id", "profile", "keys", "values", "stands_for", "same_as", "spread", "alt")
 ROOTS = ("seed", "repeats")  # together they make the inner seeds, of which a record holds as many as were run
+MADE_ON = ("device", "precision")  # what a machine decides; a column of that name tells rows apart
 
 
 def keep(folders: Sequence[Path], *, part: bool = False) -> list[Path]:
@@ -225,6 +226,7 @@ def _merged(found: list[tuple[Record, pd.DataFrame]], place: str, folder: Path, 
         provenance={
             **first.provenance,
             "data": {k: v for k, v in first.provenance["data"].items() if k == name},
+            "machine": "; ".join(dict.fromkeys(r.provenance["machine"] for r in pieces)),
             "seconds": round(sum(r.provenance["seconds"] for r in pieces), 1),
             "peak_mb": max(r.provenance.get("peak_mb") or 0 for r in pieces) or None,
             **({"training_images": sum(counted)} if counted else {}),
@@ -263,8 +265,8 @@ def _whole(
 
     Where shards differ, the profile's own value stands for the whole. If they differ in one of the settings
     that the chapter lists as ``SHARDED``, that goes for all of these: windows of one length differ only in
-    where they begin. Shards with different root seeds are runs of their own, each of which must be whole. In other
-    settings they may differ if these are lists by which rows are told apart.
+    where they begin. Shards with different root seeds are runs of their own, each of which must be whole, and may be of
+    machines of their own. In other settings they may differ if these are lists by which rows are told apart.
 
     Returns
     -------
@@ -285,14 +287,13 @@ def _whole(
     unlike = unlike.union(sharded if unlike.intersection(sharded) else ()).difference(ROOTS)
     own = {"dataset": [name]} if name in first.settings["dataset"] else {}
     same = {k: v for k, v in first.settings.items() if k not in {*unlike, *ROOTS, "profile"}} | own
-    roots = dict.fromkeys(tuple(r.settings[k] for k in ROOTS) for r in pieces)
+    own_of = (*ROOTS, *_made_on(pieces))
+    roots = [dict(root) for root in dict.fromkeys(tuple((k, r.settings[k]) for k in own_of) for r in pieces)]
     try:
-        whole = [
-            module.resolve(first.profile, **same, **dict(zip(ROOTS, root, strict=True))) for root in roots
-        ]
+        whole = [module.resolve(first.profile, **(same | root)) for root in roots]
     except SettingsError as error:
         raise CompanionError(f"{first.id}: {error}; its settings changed since, run it again") from None
-    for field in sorted(unlike.difference(sharded, ["dataset"])):
+    for field in sorted(unlike.difference(sharded, own_of, ["dataset"])):
         many = isinstance(getattr(whole[0], field, None), tuple)
         if not many or len(ahead.parts_of(chapter, whole[0], first.id, (field,))) < 2:
             values = dict.fromkeys(str(r.settings.get(field)) for r in pieces)
@@ -301,6 +302,27 @@ def _whole(
                 "with one value"
             )
     return {k: v for k, v in first.parameters.items() if k not in unlike} | own, whole
+
+
+def _made_on(pieces: list[Record]) -> list[str]:
+    """Of a machine's settings those in which root seeds may differ: pairs are within a seed, and rows say where it was.
+
+    Raises
+    ------
+    CompanionError
+        If shards of one root seed differ in them, so that methods would be compared across machines.
+    """
+    free = [k for k in MADE_ON if "made on" in pieces[0].values and k in pieces[0].settings]
+    found: dict[tuple, tuple] = {}
+    for record in pieces:
+        root, made = (tuple(record.settings[k] for k in names) for names in (ROOTS, free))
+        known = found.setdefault(root, made)
+        if unlike := [k for k, a, b in zip(free, known, made, strict=True) if a != b]:
+            raise CompanionError(
+                f"{record.id}: shards of seed {root[0]} differ in {' and '.join(unlike)}; root seeds may, the shards "
+                "of one may not, since its methods are compared"
+            )
+    return free
 
 
 def _decided(chapter: house.Chapter, place: str, identity: str, frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from thesislib.blackbox import AttackResult
 from thesislib.motion_sampler.bandits import EBandits
 from thesislib.motion_sampler.me_sampler import MESampler
 from thesislib.motion_sampler.nes import ENES
-from thesislib.motion_sampler.sampler import NoiseSampler
+from thesislib.motion_sampler.sampler import ASSIGNMENTS, NoiseSampler
 from thesislib.motion_sampler.vbad import VBAD
 
 
@@ -19,13 +19,14 @@ class Method:
     """An attack's class, the kind of motion map it reads, and how it samples noise.
 
     ``maps`` is a kind of :func:`thesislib.motion_sampler.recorded_maps.maps_of`, or a handcrafted map,
-    ``u_sample`` or ``s_value``; empty: none. ``assignment`` stands in for that of the options, if it is not empty.
+    ``u_sample`` or ``s_value``; empty: none. ``turned``: frames share a map where the options give each its own, and
+    have their own where these share one.
     """
 
     make: Callable[..., Callable[..., AttackResult]]
     maps: str = ""
     sampler: str = "look-up"
-    assignment: str = ""
+    turned: bool = False
 
 
 METHODS: dict[str, Method] = {
@@ -39,7 +40,7 @@ METHODS: dict[str, Method] = {
     "U-Sample": Method(MESampler, "u_sample"),
     "S-Value": Method(MESampler, "s_value"),
     "Improved map": Method(MESampler, "improved"),
-    "Shared map": Method(MESampler, "mv", assignment="shared"),
+    "Other assignment": Method(MESampler, "mv", turned=True),
     "Warp": Method(MESampler, "mv", sampler="warp"),
 }
 """By the names that the tables give them."""
@@ -61,8 +62,9 @@ def made(name: str, options: dict[str, Any], **given: Any) -> Callable[..., Atta
     if method.make is not MESampler:
         return method.make(**options, **given)
     noise = {f.name for f in fields(NoiseSampler)}
-    sampler = {"sampler": method.sampler} | {k: v for k, v in options.items() if k in noise}
-    if method.assignment:
-        sampler["assignment"] = method.assignment
+    sampler = NoiseSampler(method.sampler, **{k: v for k, v in options.items() if k in noise})
+    if method.turned:
+        (other,) = set(ASSIGNMENTS) - {sampler.assignment}
+        sampler = replace(sampler, assignment=other)
     rest = {k: v for k, v in options.items() if k not in noise}
-    return MESampler(noise=NoiseSampler(**sampler), **rest, **given)
+    return MESampler(noise=sampler, **rest, **given)

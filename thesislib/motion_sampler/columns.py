@@ -11,6 +11,9 @@ from typing import Any
 from thesislib.motion_sampler.column import UNTARGETED, Column, VideoVictim
 from thesislib.recipe import Recipe
 
+MOTION_SETS, LOOK_SETS = ("sthsth_v2", "hmdb51"), ("kinetics400", "ucf101")
+"""The thesis's data sets whose classes differ in their motion, and in their looks."""
+
 _SHORT = Recipe(epochs=10, batch=32, lr=0.1, nesterov=True, weight_decay=1e-3, schedule="one-cycle")
 # GluonCV's configurations for SthSth-V2: SGD, rate 0.01, cut to a tenth twice.
 _I3D = Recipe(
@@ -59,13 +62,38 @@ THESIS: dict[str, Column] = {
     )
 }
 
-OPTIONS: dict[str, dict[str, Any]] = {
-    "E-NES": {"samples": 5, "step": 0.025},
-    "E-Bandits": {"tile": 4, "shared": True, "step": 0.025},
-    "V-BAD": {"samples": 5},
-    "ME-Sampler(MV)": {"assignment": "per frame"},
+_SHARED_TILES = {"tile": 4, "shared": True, "step": 0.025}
+OPTIONS: dict[str, dict[str, dict[str, dict[str, Any]]]] = {
+    "motion": {
+        "I3D": {
+            "E-NES": {"samples": 5},
+            "E-Bandits": {"tile": 4, "step": 0.025},
+            "V-BAD": {"samples": 5},
+            "ME-Sampler(MV)": {"assignment": "per frame"},
+        },
+        "TSN2D": {
+            "E-NES": {"samples": 5, "step": 0.025},
+            "E-Bandits": _SHARED_TILES,
+            "V-BAD": {"samples": 5},
+            "ME-Sampler(MV)": {"prior_lr": 0.0125},
+        },
+    },
+    "looks": {
+        "I3D": {
+            "E-NES": {"samples": 10},
+            "E-Bandits": _SHARED_TILES,
+            "V-BAD": {"samples": 5},
+            "ME-Sampler(MV)": {"prior_lr": 0.0125},
+        },
+        "TSN2D": {
+            "E-NES": {"samples": 5},
+            "E-Bandits": _SHARED_TILES,
+            "V-BAD": {"samples": 5},
+            "ME-Sampler(MV)": {},
+        },
+    },
 }
-"""What the search of Extra 3.C found for the embedded clips, one setting of a method for all sets and both victims.
+"""What the search of Extra 3.C found for the embedded clips, by what tells the classes of a set apart and by victim.
 
 What is not named is the class's default, which is the released code's value."""
 
@@ -84,6 +112,9 @@ def hasty(column: Column) -> Column:
     return replace(column, victims=short, stream=replace(column.stream, epochs=1))
 
 
-def options_of(dataset: str, method: str) -> dict[str, Any]:
-    """Fields of a method where they are not the class's defaults."""
-    return {} if dataset in THESIS else dict(OPTIONS.get(method, {}))
+def options_of(dataset: str, model: str, method: str) -> dict[str, Any]:
+    """A method's fields where not the class's defaults; on the user's own clips (a path), those for motion."""
+    if dataset in THESIS:
+        return {}
+    kind = "looks" if column_of(dataset).stands_for in LOOK_SETS else "motion"
+    return dict(OPTIONS[kind][model].get(method, {}))

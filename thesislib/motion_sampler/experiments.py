@@ -122,9 +122,10 @@ def tab_3_5(settings: Settings) -> pd.DataFrame:
     frames = []
     for dataset in settings.ablated:
         for loss in LOSSES:
-            base = settings.options_of(OURS, dataset) | {"loss": loss}
-            kept = run(settings, dataset, settings.ablation_model, OURS, options=options(base))
-            frames.append(measured(settings, kept, dataset, settings.ablation_model).assign(loss=loss))
+            model = settings.ablation_model
+            base = settings.options_of(OURS, dataset, model) | {"loss": loss}
+            kept = run(settings, dataset, model, OURS, options=options(base))
+            frames.append(measured(settings, kept, dataset, model).assign(loss=loss))
     return rounded(pd.concat(frames, ignore_index=True)[["dataset", "model", "loss", "clip", *MEASURES]])
 
 

@@ -25,7 +25,7 @@ def case_of(
     settings: Settings, dataset: str, model: str, method: str, goal: str = UNTARGETED, **changes: object
 ) -> Case:
     """The case that a method is on a victim, with some of its fields changed."""
-    column, made = settings.column(dataset), settings.options_of(base_of(method), dataset, goal)
+    column, made = settings.column(dataset), settings.options_of(base_of(method), dataset, model, goal)
     if METHODS[method].sampler == "warp":
         made["scale"] = _scale(dataset)
     fields = {

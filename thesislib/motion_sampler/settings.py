@@ -11,7 +11,15 @@ from typing import Any
 
 from thesislib import settings
 from thesislib.motion_sampler.column import GOALS, TARGETED, UNTARGETED, Column
-from thesislib.motion_sampler.columns import STAND_INS, THESIS, column_of, hasty, options_of
+from thesislib.motion_sampler.columns import (
+    LOOK_SETS,
+    MOTION_SETS,
+    STAND_INS,
+    THESIS,
+    column_of,
+    hasty,
+    options_of,
+)
 from thesislib.settings import ChapterSettings, setting
 
 # Spelled out, not imported: the attacks are no business of the settings. A test keeps the two together.
@@ -22,10 +30,9 @@ LOSSES = ("cross_entropy", "second_probability", "logits")
 DATASETS = (*STAND_INS, *THESIS)
 RELEASED = "released code"
 CHOICE = "choice of this book"
-MOTION_SETS, LOOK_SETS = ("sthsth_v2", "hmdb51"), ("kinetics400", "ucf101")
 
 NO_MOTION = ("Multi-noise", "One-noise", OURS)
-SAMPLERS = ("Multi-noise", "One-noise", "Warp", "Shared map", OURS)
+SAMPLERS = ("Multi-noise", "One-noise", "Warp", "Other assignment", OURS)
 HANDCRAFTED = ("U-Sample", "S-Value", OURS)
 INTERVALS = (OURS, "Improved map")
 MOMENTS = tuple(range(1, 2001, 30))
@@ -87,19 +94,20 @@ class Settings(ChapterSettings):
 
     @property
     def searched(self) -> tuple[tuple[str, str], ...]:
-        """Data set and model of the search: the first and the last of the ablations, one victim of each kind."""
-        ends = (self.ablated[0], self.models[0]), (self.ablated[-1], self.models[-1])
-        return tuple(dict.fromkeys(ends))
+        """Data set and model of the search: every victim of the first and of the last of the ablations, one set of each
+        kind."""
+        ends = dict.fromkeys((self.ablated[0], self.ablated[-1]))
+        return tuple((dataset, model) for dataset in ends for model in self.models)
 
     def methods_for(self, dataset: str, goal: str = UNTARGETED) -> tuple[str, ...]:
         """The methods of a column: those asked for, less those it drops."""
         absent = {method for method, aim in self.column(dataset).dropped if aim == goal}
         return tuple(m for m in self.methods if m not in absent)
 
-    def options_of(self, method: str, dataset: str, goal: str = UNTARGETED) -> dict[str, Any]:
+    def options_of(self, method: str, dataset: str, model: str, goal: str = UNTARGETED) -> dict[str, Any]:
         """A method's fields: what the search found, and this run's bound and loss."""
         loss = self.target_loss if goal == TARGETED else self.loss
-        return options_of(dataset, method) | {"kappa": self.kappa, "loss": loss}
+        return options_of(dataset, model, method) | {"kappa": self.kappa, "loss": loss}
 
     def cap(self, goal: str) -> int:
         """Queries that an attack may spend on a clip."""
