@@ -687,7 +687,8 @@ page.record(
 
 # %% [markdown]
 # **Transfer to the motion stream.** A second classifier sees nothing but optical flow. The adversarial clips of the RGB
-# victims are shown to it, their flow computed anew.
+# victims are shown to it, their flow computed anew. Only clips that were fooled and that the stream had right can tell anything, so some more
+# are attacked here than in the other tables.
 
 
 # %% tags=["hide-input"]

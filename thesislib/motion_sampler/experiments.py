@@ -145,23 +145,26 @@ def tab_3_6(settings: Settings) -> pd.DataFrame:
         stream = motion_stream(dataset, recipe, seed)
         accuracy = 100 * trained_stream(dataset, recipe, seed)["correct"].double().mean().item()
         for model in settings.models:
-            kept = run(settings, dataset, model, OURS)
-            clean, labels, _ = chosen(
-                dataset, settings.column(dataset).victim(model), seed, range(settings.clips)
-            )
+            # The tables' clips as the pool has them, the others as a batch of their own.
+            batches = range(settings.clips), range(settings.clips, settings.stream_clips)
+            case = case_of(settings, dataset, model, OURS)
+            kept = [attacked(case, numbers) for numbers in batches if numbers]
+            change = torch.cat([some.change for some in kept])
+            clean, labels, _ = chosen(dataset, case.victim, seed, range(settings.stream_clips))
             # One sign for all frames: a sign for each would flicker, which moves where the attack does not.
-            still = (*kept.change.shape[:2], 1, *kept.change.shape[3:])
+            still = (*change.shape[:2], 1, *change.shape[3:])
             sign = torch.randint(2, still, generator=torch.Generator().manual_seed(seed)) * 2 - 1
             shown = {
                 "before": clean,
-                "after": clean + kept.change,
-                "control": (clean + sign * kept.change).clamp(0, 1),
+                "after": clean + change,
+                "control": (clean + sign * change).clamp(0, 1),
             }
             right = {
                 k: (predict(stream, flow_of(v), batch=64).argmax(1) == labels).int().tolist()
                 for k, v in shown.items()
             }
-            rows = kept.frame[["clip", "number", "success"]].assign(**right, accuracy=accuracy)
+            rows = pd.concat([some.frame for some in kept], ignore_index=True)[["clip", "number", "success"]]
+            rows = rows.assign(**right, accuracy=accuracy)
             frames.append(rows.assign(dataset=dataset, model=model))
     frame = pd.concat(frames, ignore_index=True)
     return rounded(
@@ -207,7 +210,7 @@ def extra_3_c(settings: Settings) -> pd.DataFrame:
         base = case_of(settings, dataset, model, method)
         v = base.victim
         right = int(trained(dataset, v.constructor, v.recipe, base.seed)["correct"].sum())
-        if right < settings.clips + settings.search_clips:
+        if right < settings.stream_clips + settings.search_clips:
             raise ValueError(f"{dataset}, {model}: {right} clips are right, too few for tables and search")
         for candidate in SEARCH[method]:
             fields = {"kappa": settings.kappa, "loss": settings.loss} | parsed(candidate)
