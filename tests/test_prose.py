@@ -13,7 +13,7 @@ import pytest
 from thesislib.spi_mm.claims import _comparisons, first_passage
 
 ROOT = Path(__file__).parents[1]
-CH2 = "notebooks/ch2_meta_attack.py"
+CH2, CH3 = "notebooks/ch2_meta_attack.py", "notebooks/ch3_motion_sampler.py"
 CH4, CH5 = "notebooks/ch4_dual_phase.py", "notebooks/ch5_heterotopic.py"
 CH6 = "notebooks/ch6_spi_mm.py"
 CE_ALONE = "more accurate than cross-entropy alone"
@@ -130,7 +130,24 @@ def gaps(dataset, lam, tuning, method):
     return last.to_numpy() - min(rows["objective"].min(), rows["reference"].min())
 
 
+def video(dataset, model, method, setting):
+    """Queries of a candidate in the recorded search of chapter 3, failures as the budget."""
+    rows = frame("extra-3.C", f"{dataset}-laptop").query("model == @model and method == @method and setting == @setting")
+    return f"{rows['charged'].mean():.0f}"
+
+
 SENTENCES = {
+    "one setting of chapter 3 for all victims": lambda: (
+        CH3,
+        "*E-Bandits* took {} queries against I3D on *moves* where it takes {} now, the motion-excited sampler {} and {} on "
+        "*looks_many* where it takes {} and {}".format(
+            video("moves", "I3D", "E-Bandits", "tile=4, shared=True, step=0.025"),
+            video("moves", "I3D", "E-Bandits", "tile=4, step=0.025"),
+            *(video("looks_many", m, "ME-Sampler(MV)", "assignment=per frame") for m in ("I3D", "TSN2D")),
+            video("looks_many", "I3D", "ME-Sampler(MV)", "prior_lr=0.0125"),
+            video("looks_many", "TSN2D", "ME-Sampler(MV)", "defaults"),
+        ),
+    ),
     "SGD beside SPI-MM": lambda: (
         CH6,
         "it needs {:.2f} and {:.2f} of SPI-MM's evaluations on a9a ($\\lambda=0.001$ and $0.01$), {:.2f} and {:.2f} on w8a, "

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from thesislib.motion_sampler.sampler import NoiseSampler
 from thesislib.motion_sampler.settings import METHODS, OURS, PROFILES, SEARCH, compared, grids, resolve
 from thesislib.recipe import Recipe
 
+RECORDED = Path(__file__).parents[2] / "data" / "recorded"
 GIVEN = {"V-BAD": {"image_model": torch.nn.Identity()}}
 
 
@@ -99,6 +101,17 @@ def test_settings_are_searched_on_every_victim_of_a_set_of_each_kind():
         kinds = [{m: options_of(d, model, m) for m in SEARCH} for d in STAND_INS]
         assert kinds == [OPTIONS["motion"][model]] * 2 + [OPTIONS["looks"][model]] * 2
         assert options_of("/a/folder", model, OURS) == OPTIONS["motion"][model][OURS]
+
+
+def test_in_use_is_what_took_the_fewest_queries_in_the_recorded_search():
+    files = [RECORDED / f"{dataset}-laptop" / "extra-3.C.csv" for dataset in ("moves", "looks_many")]
+    found = pd.concat(map(pd.read_csv, files))
+    cells = ["dataset", "model", "method"]
+    assert found.groupby([*cells, "setting"])["clip"].nunique().eq(48).all()
+    assert len(found) == 48 * 4 * sum(map(len, SEARCH.values()))
+    for (dataset, model, method), rows in found.groupby(cells):
+        fewest = rows.groupby("setting", sort=False)["charged"].mean().idxmin()
+        assert parsed(fewest) == options_of(dataset, model, method), f"{dataset}, {model}, {method}"
 
 
 def test_candidates_are_read_as_they_are_meant():
