@@ -995,19 +995,16 @@ display(
 # not known: *shared* is one prior for all frames. Taken was, for each kind of set and each victim, the candidate with the fewest queries
 # on 48 such clips, a failure counted as $Q$ as claims count it (`thesis run ch3 --only extra-3.C -p search_clips 48`, recorded below), among equals the
 # first. Many neighbours there lie within chance of each other. With one setting for all four, as this page had it before, *E-Bandits*
-# took 173 queries against I3D on *moves* where it takes 133 now, the motion-excited sampler 116 and 100 on *looks_many* where it takes 69 and 63.
+# took 173 queries against I3D on *moves* where it takes 133 now, the motion-excited sampler 116 and 99 on *looks_many* where it takes 69 and 63.
 # Success, and queries with failures counted as $Q$:
 
 
 # %% tags=["hide-input"]
 def search_table(frame):
-    """A row a candidate: success and queries, failures as Q, over a set's victims and of each."""
+    """A row a candidate: success and queries, failures as Q, against each victim."""
     columns = {}
-    sets, victims = (
-        frame.groupby("dataset", sort=False),
-        frame["dataset"] + ", " + frame["model"],
-    )
-    for name, rows in [*sets, *frame.groupby(victims, sort=False)]:
+    victims = frame["dataset"] + ", " + frame["model"]
+    for name, rows in frame.groupby(victims, sort=False):
         means = rows.groupby(["method", "setting"], sort=False)[
             ["success", "charged"]
         ].mean()
