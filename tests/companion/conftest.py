@@ -119,8 +119,8 @@ def tab_3_1(settings):
     cells = [c for block in grids(settings)["tab-3.1"] for c in itertools.product(*block.values())]
     frame = pd.DataFrame(cells, columns=["dataset", "method", "image"])
     gain = toy_shared.GAIN * (frame["method"] == "new")
-    queries = (100 + frame["image"] - 10 * gain).astype(int)
-    return frame.assign(queries=queries, success=True, **{"made on": settings.precision})
+    frame = frame.assign(queries=(100 + frame["image"] - 10 * gain).astype(int), success=True)
+    return frame.assign(**{"made on": settings.precision})
 
 def tab_3_2(settings):
     return pd.DataFrame({"size": [1, 2], "pixels": [1, 4]})
