@@ -1,6 +1,6 @@
 """The columns of the chapter's tables: stand-ins for a laptop, and the thesis's own data (thesis, section 3.4.1).
 
-``dataset`` is a name or a path of a user's own clips.
+``dataset`` is a name or a path of a user's own clips, ``model`` a victim's name.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Settings of chapter 3 and its three profiles (thesis, section 3.4.1).
 
-Below, ``dataset`` is one of a run's data sets, ``names`` are several, ``method`` is a name of the tables, ``goal``
-``untargeted`` or ``targeted``, ``identity`` an artefact (``tab-3.2``), ``settings`` those of the run.
+Below, ``dataset`` is one of a run's data sets, ``names`` are several, ``model`` is a victim's name, ``method`` one of
+the tables', ``goal`` ``untargeted`` or ``targeted``, ``identity`` an artefact (``tab-3.2``), ``settings`` those of the
+run.
 """
 
 from __future__ import annotations
