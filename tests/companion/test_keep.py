@@ -40,6 +40,21 @@ def test_shards_are_merged_and_replayed(project):
     assert recorded_states(project) == {"fig-1.1": "thesis-data", "tab-1.1": "thesis-data"}
 
 
+def test_parts_of_one_artefact_are_merged_and_replace_no_longer_record(project):
+    base = project.root / "data" / "recorded" / "digits-paper"
+    alone = ["-p", "repeats", "2"]
+    for identity, seed in (("fig-1.1", "0"), ("fig-1.1", "1"), ("tab-1.1", "0")):
+        project.thesis("keep", shard(project, "--only", identity, *alone, "-p", "seed", seed), "--part")
+    project.thesis("keep", "--merge", "digits-paper/fig-1.1")
+    assert [p.name for p in base.glob("*.json")] == ["fig-1.1.json"]
+    assert [p.name for p in base.glob("parts/*/*.json")] == ["tab-1.1.json"]
+    project.thesis("keep", shard(project, "--only", "fig-1.1", *alone, "-p", "seed", "2"), "--part")
+    before = (base / "fig-1.1.csv").read_bytes()
+    refused = project.thesis("keep", "--merge", "digits-paper/fig-1.1", code=2).stderr
+    assert "has 8 rows and its parts 4" in refused and (base / "fig-1.1.csv").read_bytes() == before
+    assert "no parts of fig-2.1" in project.thesis("keep", "--merge", "digits-paper/fig-2.1", code=2).stderr
+
+
 def test_a_root_seed_may_be_of_another_machine(project):
     alone = ["--only", "fig-1.1", "-p", "repeats", "2"]
     first = shard(project, *alone, "-p", "seed", "0")

@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("keep", _keep, "Store long runs under data/recorded, merge their parts, or replay one.")
     sub.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="runs/<hash>; several are merged")
     sub.add_argument("--part", action="store_true", help="store as a part, to be merged later")
-    sub.add_argument("--merge", metavar="PLACE", help="merge the parts of PLACE, a9a-paper, say")
+    sub.add_argument("--merge", metavar="PLACE[/ID]", help="merge the parts of PLACE, a9a-paper, say")
     sub.add_argument("--replay", metavar="PLACE/ID", help="run its first items again and compare")
 
     sub = command("data", _data, "Which data sets are there, and where the others come from.")
@@ -267,7 +267,7 @@ def _keep(a: argparse.Namespace) -> None:
     from thesislib.companion import keep
 
     if sum(map(bool, (a.runs, a.merge, a.replay))) != 1:
-        raise CompanionError("keep takes run folders, or --merge PLACE, or --replay PLACE/ID")
+        raise CompanionError("keep takes run folders, or --merge PLACE[/ID], or --replay PLACE/ID")
     if a.part and not a.runs:
         raise CompanionError("--part goes with run folders")
     if a.replay:

@@ -47,8 +47,12 @@ def keep(folders: Sequence[Path], *, part: bool = False) -> list[Path]:
         settings and rows, overlap or leave holes, a data set is the reader's own, or a file would exceed 200 kB.
         Nothing is written then.
     """
+    return _stored([r for folder in folders for r in _records_of(folder)], part)
+
+
+def _stored(kept: Sequence[Record], part: bool = False) -> list[Path]:
     pieces: dict[tuple[str, str], list[tuple[Record, pd.DataFrame]]] = {}
-    for record in (r for folder in folders for r in _records_of(folder)):
+    for record in kept:
         frame = record.frame()
         for name, rows in _of_each_set(record, frame):
             place = f"{name}-{record.profile}"
@@ -72,17 +76,39 @@ def keep(folders: Sequence[Path], *, part: bool = False) -> list[Path]:
     return written
 
 
-def merge(place: str) -> list[Path]:
-    """Merge the committed parts of ``data/recorded/<place>`` and remove them."""
-    parts = sorted((house.root() / "data" / "recorded" / place / "parts").glob("*/"))
+def merge(name: str) -> list[Path]:
+    """Merge the committed parts of a place, or of one of its artefacts, and remove them.
+
+    Parameters
+    ----------
+    name
+        ``a9a-paper``, or ``a9a-paper/fig-6.2`` where other artefacts still lack parts.
+
+    Raises
+    ------
+    CompanionError
+        As :func:`keep`; if there are no such parts; or if a record stands there with more rows than they have.
+    """
+    place, _, identity = name.partition("/")
+    base = house.root() / "data" / "recorded" / place
+    folders = sorted((base / "parts").glob("*/"))
+    parts = [r for folder in folders for r in _records_of(folder) if r.id == (identity or r.id)]
     if not parts:
-        raise CompanionError(f"data/recorded/{place} has no parts")
-    written = keep(parts)
-    for part in parts:
-        for file in part.iterdir():
-            file.unlink()
-        part.rmdir()
-    parts[0].parent.rmdir()
+        raise CompanionError(f"data/recorded/{place} has no parts" + (f" of {identity}" if identity else ""))
+    for one in {r.id for r in parts}:
+        standing, rows = base / f"{one}.json", sum(r.rows for r in parts if r.id == one)
+        if standing.exists() and (there := records.read(standing).rows) > rows:
+            raise CompanionError(
+                f"{place}/{one} has {there} rows and its parts {rows}, which would replace them; remove it first if "
+                "that is meant"
+            )
+    written = _stored(parts)
+    for record in parts:
+        for suffix in ("csv", "json"):
+            record.file(suffix).unlink()
+    for folder in (*folders, base / "parts"):
+        if not any(folder.iterdir()):
+            folder.rmdir()
     return written
 
 
