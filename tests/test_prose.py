@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from thesislib.evidence import paired_t
 from thesislib.spi_mm.claims import _comparisons, first_passage
 
 ROOT = Path(__file__).parents[1]
@@ -271,6 +272,25 @@ SENTENCES = {
         f"{word(searched('Dual-phase, herding') - searched('Dual-phase'))} points",
     ),
 }
+
+
+def test_what_frames_share_and_what_they_do_not_in_chapter_3_s_search():
+    """Queries of the best candidate that has something for each frame, less those of the best that frames share."""
+    best = {
+        "E-Bandits": ("tile=4, step=0.025", "tile=4, shared=True, step=0.025"),
+        "ME-Sampler(MV)": ("assignment=per frame", "prior_lr=0.0125"),
+    }
+    signs = {}
+    for dataset in ("moves", "looks_many"):
+        rows = frame("extra-3.C", f"{dataset}-laptop")
+        for (model, method), some in rows[rows["method"].isin(best)].groupby(["model", "method"]):
+            charged = some.pivot(index="clip", columns="setting", values="charged")
+            own, shared = (charged[setting].to_numpy() for setting in best[method])
+            found = paired_t(own, shared, unit="queries", label=method)
+            signs[dataset, model, method] = (found.low > 0) - (found.high < 0)
+    assert [signs["moves", "I3D", m] for m in best] == [-1, -1]
+    assert [signs["moves", "TSN2D", m] for m in best] == [1, 0]
+    assert [signs["looks_many", model, m] for model in ("I3D", "TSN2D") for m in best] == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("name", SENTENCES)
