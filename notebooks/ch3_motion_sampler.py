@@ -289,8 +289,8 @@ page.source(sampler.look_up, first="flat =")
 # equal motion get equal noise, and a still clip gets one colour. So the released code has it. The other reading, noise
 # *displaced* by the motion, is `NoiseSampler("warp")`. Which map goes with which frame is open, too: in the released code all
 # frames share one map, the next one every $q$ iterations (*shared*); else each interval of the clip has its map, read by that
-# interval's frames (*per frame*). In the search (Extra 3.C) the latter took fewer queries against I3D where motion tells the classes,
-# the former where looks do, and against TSN2D on *moves* they differ by no more than chance; Table 3.3 has a row for the other one. In code:
+# interval's frames (*per frame*). In the search (Extra 3.C) the former takes fewer queries where looks tell the classes; on *moves*
+# the two differ by no more than chance, and the latter is in use against I3D; Table 3.3 has a row for the other one. In code:
 
 # %%
 from thesislib.motion_sampler.sampler import look_up, warp
@@ -518,7 +518,7 @@ page.record(
 # thesis: how bandits are extended to clips (one prior for all frames, or one for each), which map goes with which frame, and V-BAD's
 # image network, which has seen letters only; a network trained on photographs would serve it better. The first two are searched for
 # each kind of set and each victim (Extra 3.C), and decide much: what frames share serves both methods better where looks tell the
-# classes, and what they do not share does against I3D where motion tells them. On *moves* and
+# classes; on *moves* E-Bandits fares better with it against TSN2D and worse against I3D, and for the sampler it makes no clear difference. On *moves* and
 # *moves_panning* the change from frame to frame tells I3D the class, and a perturbation that frames share has less to say.
 # Frames of 32 pixels show some twenty distinct vectors (*moves*, *looks*) to sixty, those of the thesis hundreds, and a coarse grid of
 # tiles, which is E-Bandits' prior, describes so small a frame about as well as its motion does.

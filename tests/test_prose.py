@@ -288,7 +288,7 @@ def test_what_frames_share_and_what_they_do_not_in_chapter_3_s_search():
             own, shared = (charged[setting].to_numpy() for setting in best[method])
             found = paired_t(own, shared, unit="queries", label=method)
             signs[dataset, model, method] = (found.low > 0) - (found.high < 0)
-    assert [signs["moves", "I3D", m] for m in best] == [-1, -1]
+    assert [signs["moves", "I3D", m] for m in best] == [-1, 0]
     assert [signs["moves", "TSN2D", m] for m in best] == [1, 0]
     assert [signs["looks_many", model, m] for model in ("I3D", "TSN2D") for m in best] == [1, 1, 1, 1]
 
