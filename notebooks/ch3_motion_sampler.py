@@ -1053,7 +1053,7 @@ def chosen_settings():
     kinds = (chapter.MOTION_SETS, chapter.LOOK_SETS)
     sets = dict.fromkeys(settings.having(names)[0] for names in kinds)
     rows = [
-        {"method": m, "as on": f"{d}, {model}", **options_of(d, model, base_of(m))}
+        {"method": m, "as on": f"{d}, {model}", **options_of(base_of(m), d, model)}
         for m in settings.methods
         for d in sets
         for model in settings.models

@@ -98,9 +98,9 @@ def test_settings_are_searched_on_every_victim_of_a_set_of_each_kind():
     searched = {d: [m for name, m in chosen.searched if name == d] for d, _ in chosen.searched}
     assert searched == {"moves": list(settings.MODELS), "looks_many": list(settings.MODELS)}
     for model in settings.MODELS:
-        kinds = [{m: options_of(d, model, m) for m in SEARCH} for d in STAND_INS]
+        kinds = [{m: options_of(m, d, model) for m in SEARCH} for d in STAND_INS]
         assert kinds == [OPTIONS["motion"][model]] * 2 + [OPTIONS["looks"][model]] * 2
-        assert options_of("/a/folder", model, OURS) == OPTIONS["motion"][model][OURS]
+        assert options_of(OURS, "/a/folder", model) == OPTIONS["motion"][model][OURS]
 
 
 def test_in_use_is_what_took_the_fewest_queries_in_the_recorded_search():
@@ -111,7 +111,7 @@ def test_in_use_is_what_took_the_fewest_queries_in_the_recorded_search():
     assert len(found) == 48 * 4 * sum(map(len, SEARCH.values()))
     for (dataset, model, method), rows in found.groupby(cells):
         fewest = rows.groupby("setting", sort=False)["charged"].mean().idxmin()
-        assert parsed(fewest) == options_of(dataset, model, method), f"{dataset}, {model}, {method}"
+        assert parsed(fewest) == options_of(method, dataset, model), f"{dataset}, {model}, {method}"
 
 
 def test_candidates_are_read_as_they_are_meant():
@@ -204,9 +204,23 @@ def test_clips_are_the_first_right_ones_and_the_search_takes_the_last(monkeypatc
     assert (clips.flatten() * 255).round().tolist() == [3, 5]
     assert runs.chosen("x", victim, 0, range(2), held_out=True)[2] == [7, 6]
     with pytest.raises(
-        ValueError, match="x has 6 test clips that I3D classifies correctly, clip 6 was asked for"
+        ValueError, match="x has 6 test clips that I3D classifies correctly, 7 were asked for"
     ):
         runs.chosen("x", victim, 0, range(7))
+
+
+def test_a_clip_of_the_search_is_never_among_those_reported(monkeypatch):
+    def attacked(*_, **__):
+        raise LookupError("attacked")
+
+    chosen = resolve("smoke", clips=4, more_clips=1, search_clips=2)
+    monkeypatch.setattr(experiments, "attacked", attacked)
+    monkeypatch.setattr(experiments, "trained", lambda *_: {"correct": torch.arange(9) < 6})
+    with pytest.raises(ValueError, match="6 test clips of moves correctly, .* is 7; lower one of them"):
+        experiments.extra_3_c(chosen)
+    monkeypatch.setattr(experiments, "trained", lambda *_: {"correct": torch.arange(9) < 7})
+    with pytest.raises(LookupError, match="attacked"):
+        experiments.extra_3_c(chosen)
 
 
 def test_handcrafted_maps_belong_to_clips_not_to_batches():

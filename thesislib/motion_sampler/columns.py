@@ -112,7 +112,7 @@ def hasty(column: Column) -> Column:
     return replace(column, victims=short, stream=replace(column.stream, epochs=1))
 
 
-def options_of(dataset: str, model: str, method: str) -> dict[str, Any]:
+def options_of(method: str, dataset: str, model: str) -> dict[str, Any]:
     """A method's fields where not the class's defaults; on the user's own clips (a path), those for motion."""
     if dataset in THESIS:
         return {}

@@ -210,8 +210,12 @@ def extra_3_c(settings: Settings) -> pd.DataFrame:
         base = case_of(settings, dataset, model, method)
         v = base.victim
         right = int(trained(dataset, v.constructor, v.recipe, base.seed)["correct"].sum())
-        if right < settings.stream_clips + settings.search_clips:
-            raise ValueError(f"{dataset}, {model}: {right} clips are right, too few for tables and search")
+        needed = settings.stream_clips + settings.search_clips
+        if right < needed:
+            raise ValueError(
+                f"{model} classifies {right} test clips of {dataset} correctly, "
+                f"clips + more_clips + search_clips is {needed}; lower one of them"
+            )
         for candidate in SEARCH[method]:
             fields = {"kappa": settings.kappa, "loss": settings.loss} | parsed(candidate)
             case = dataclasses.replace(base, options=options(fields))

@@ -130,7 +130,7 @@ def chosen(
     if len(numbers) and max(numbers) >= len(correct):
         raise ValueError(
             f"{dataset} has {len(correct)} test clips that {victim.model} classifies correctly, "
-            f"clip {max(numbers)} was asked for"
+            f"{max(numbers) + 1} were asked for; ask for fewer"
         )
     rows = (correct.flip(0) if held_out else correct)[list(numbers)]
     data = clips_of(dataset)

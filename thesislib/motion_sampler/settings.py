@@ -119,7 +119,7 @@ class Settings(ChapterSettings):
     def options_of(self, method: str, dataset: str, model: str, goal: str = UNTARGETED) -> dict[str, Any]:
         """A method's fields: what the search found, and this run's bound and loss."""
         loss = self.target_loss if goal == TARGETED else self.loss
-        return options_of(dataset, model, method) | {"kappa": self.kappa, "loss": loss}
+        return options_of(method, dataset, model) | {"kappa": self.kappa, "loss": loss}
 
     def cap(self, goal: str) -> int:
         """Queries that an attack may spend on a clip."""
