@@ -216,7 +216,7 @@ def test_a_clip_of_the_search_is_never_among_those_reported(monkeypatch):
     chosen = resolve("smoke", clips=4, more_clips=1, search_clips=2)
     monkeypatch.setattr(experiments, "attacked", attacked)
     monkeypatch.setattr(experiments, "trained", lambda *_: {"correct": torch.arange(9) < 6})
-    with pytest.raises(ValueError, match="6 test clips of moves correctly, .* is 7; lower one of them"):
+    with pytest.raises(ValueError, match=r"6 test clips of moves correctly, .* is 7; lower one of them"):
         experiments.extra_3_c(chosen)
     monkeypatch.setattr(experiments, "trained", lambda *_: {"correct": torch.arange(9) < 7})
     with pytest.raises(LookupError, match="attacked"):
