@@ -12,6 +12,12 @@ settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 
 @pytest.fixture
+def book_cache(monkeypatch):
+    """The cache of the book. Where its smoke profile was made before, as in CI, a test of all frames repeats no run."""
+    monkeypatch.delenv("THESISLIB_CACHE", raising=False)
+
+
+@pytest.fixture
 def half_way(monkeypatch):
     """Every training is killed once, after half of its epochs; the list has the file and number of each epoch trained."""
     from thesislib.checkpoints import Checkpoint

@@ -61,6 +61,7 @@ def cells(grid):
     return sorted(tuple(map(str, row)) for block in blocks for row in itertools.product(*block.values()))
 
 
+@pytest.mark.usefixtures("book_cache")
 @pytest.mark.parametrize("artefact", sorted(grids(SMOKE)))
 def test_frames_have_one_row_for_each_key_and_nothing_missing(artefact):
     if not hasattr(experiments, name := artefact.replace("-", "_").replace(".", "_").lower()):

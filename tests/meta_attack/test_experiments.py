@@ -30,8 +30,6 @@ from thesislib.meta_attack.settings import (
 )
 from thesislib.settings import SettingsError
 
-SMALL = {"sweep_q": (1.0,), "sweep_beta": (1.0, 2.0), "images": 2}
-
 
 @pytest.fixture(scope="module", autouse=True)
 def _cache(tmp_path_factory):
@@ -46,9 +44,10 @@ def cells(grid):
     return sorted(tuple(map(str, row)) for block in blocks for row in itertools.product(*block.values()))
 
 
+@pytest.mark.usefixtures("book_cache")
 @pytest.mark.parametrize("artefact", sorted(grids(PROFILES["smoke"])))
 def test_frames_have_one_row_for_each_key_and_nothing_missing(artefact):
-    settings = resolve("smoke", **SMALL)
+    settings = resolve("smoke")
     grid = grids(settings)[artefact]
     frame = getattr(experiments, artefact.replace("-", "_").replace(".", "_").lower())(settings)
     keys = list(grid[0] if isinstance(grid, list) else grid)

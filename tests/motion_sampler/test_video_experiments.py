@@ -36,15 +36,9 @@ def given(method):
     return {"maps": []} if attacks.METHODS[method].maps else GIVEN.get(method, {})
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("THESISLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.mark.slow
-def test_every_frame_has_one_row_for_each_key_and_nothing_missing(cache):
+@pytest.mark.usefixtures("book_cache")
+def test_every_frame_has_one_row_for_each_key_and_nothing_missing():
     chosen = resolve("smoke")
     for artefact, grid in grids(chosen).items():
         frame = getattr(experiments, artefact.replace("-", "_").replace(".", "_").lower())(chosen)
