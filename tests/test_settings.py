@@ -150,6 +150,8 @@ def test_a_shorter_run_replays_the_start_of_a_longer_one(root, few, more):
     few, more = sorted((few, more))
     short, long = ChapterSettings(seed=root, repeats=few), ChapterSettings(seed=root, repeats=more)
     assert short.seeds() == long.seeds()[:few]
+    rest = ChapterSettings(seed=root, repeats=more - few + 1, first_repeat=few - 1)
+    assert rest.seeds() == long.seeds()[few - 1 :]
     assert len(set(long.seeds())) == more
 
 

@@ -71,6 +71,7 @@ class ChapterSettings:
     seed: int = setting(0, low=0, source="root of every random stream")
     device: str = setting("cpu", choices=("cpu",))
     repeats: int = setting(5, low=1, unit="seeds", source="intervals need five")
+    first_repeat: int = setting(0, low=0, unit="seeds", source="those before it are other shards of the run")
 
     def __post_init__(self) -> None:
         kinds = typing.get_type_hints(type(self))
@@ -82,11 +83,11 @@ class ChapterSettings:
         """The inner seeds, one a repeat, spawned from the root seed.
 
         Neighbouring roots have nothing in common (two given seeds agree by a chance of one in four billion).
-        The first ``k`` do not depend on how many repeats there are, so a shorter run replays the start
-        of a longer one.
+        The ``k``-th does not depend on how many repeats there are, so a shorter run replays the start of a longer
+        one, and one from ``first_repeat`` on any other part of it.
         """
-        children = np.random.SeedSequence(self.seed).spawn(self.repeats)
-        return tuple(int(child.generate_state(1)[0]) for child in children)
+        children = np.random.SeedSequence(self.seed).spawn(self.first_repeat + self.repeats)
+        return tuple(int(child.generate_state(1)[0]) for child in children[self.first_repeat :])
 
     def override(self, **values: Any) -> Self:
         """These settings with some fields changed; ``None`` leaves a field as it is.

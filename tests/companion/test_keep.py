@@ -65,6 +65,18 @@ def test_a_root_seed_may_be_of_another_machine(project):
     assert frame.groupby("seed")["made on"].nunique().eq(1).all()
 
 
+def test_seeds_of_one_root_are_shards_of_one_run(project):
+    whole = project.root / shard(project, "--only", "fig-1.1")
+    for start, count in (("2", "1"), ("3", "2"), ("0", "2")):
+        words = ("--only", "fig-1.1", "-p", "first_repeat", start, "-p", "repeats", count)
+        project.thesis("keep", shard(project, *words), "--part")
+    project.thesis("keep", "--merge", "digits-paper")
+    file = project.root / "data" / "recorded" / "digits-paper" / "fig-1.1.json"
+    merged, once = (json.loads(f.read_text()) for f in (file, whole / "records" / "fig-1.1.json"))
+    assert merged["sha256"] == once["sha256"] and merged["claims"][0]["n"] == 5
+    assert merged["settings"] == once["settings"] and merged["parameters"] == {"dataset": ["digits"]}
+
+
 def test_stale_until_a_replay_agrees(project):
     folder = shard(project, "-p", "seed", "1")
     project.thesis("keep", folder)

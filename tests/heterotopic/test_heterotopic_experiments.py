@@ -73,6 +73,28 @@ def test_frames_have_one_row_for_each_key_and_nothing_missing(artefact):
     assert frame.notna().to_numpy().all()
 
 
+def test_a_part_of_figure_5_1_has_the_pairs_of_the_whole(monkeypatch):
+    """Each of five classifiers is in two pairs, and only the root's first seed has its features inverted."""
+
+    def observed(dataset, pair, before, *, inverted, **rest):
+        seeds = [training.seed for training in (*pair, before)]
+        return [
+            dict.fromkeys(("feature", "image", "overlap", "label", "original"), 0)
+            | {"found": (seeds, inverted)}
+        ]
+
+    monkeypatch.setattr(experiments, "observed", observed)
+    whole = resolve("laptop")
+    frame = experiments.fig_5_1(whole)
+    pairs = [seeds[:2] for seeds, _ in frame["found"]]
+    assert sorted(s for pair in pairs for s in pair) == sorted(2 * list(whole.seeds()))
+    assert all(len(set(pair)) == 2 for pair in pairs)
+    assert [inverted for _, inverted in frame["found"]] == [whole.inverted, 0, 0, 0, 0]
+    for start, count in ((0, 1), (1, 3), (4, 1)):
+        part = experiments.fig_5_1(resolve("laptop", first_repeat=start, repeats=count))
+        assert part["found"].tolist() == frame["found"].tolist()[start : start + count]
+
+
 def test_names_in_the_settings_are_those_of_the_methods():
     assert set(SSL) == set(self_supervision.METHODS) and set(BOUNDS) == set(mutual_information.BOUNDS)
     assert FILTERS == filters.PRESETS and FEATURES == observation.FEATURES

@@ -41,18 +41,20 @@ def compute(
 
 
 def tasks(chapter: Chapter, settings: ChapterSettings, ids: Iterable[str] | None = None) -> list[Task]:
-    """One for each artefact, and for each value of those lists among the settings by which its rows can be told apart.
+    """One for each artefact, seed and value of those lists among the settings by which its rows can be told apart.
 
-    Data sets take turns, since what they share is little: those who want the same result wait for each other.
+    Seeds take turns, then data sets, since what they share is little: those who want the same result wait for each
+    other.
     """
     mine = runs.changes(chapter, settings)
     lists = [f.name for f in dataclasses.fields(settings) if isinstance(getattr(settings, f.name), tuple)]
+    lists = ["repeats", "dataset", *(name for name in lists if name != "dataset")]
     found: list[Task] = []
     for artefact in chapter.artefacts:
         if ids is not None and artefact.id not in ids:
             continue
         told, parts = (), [{}]
-        for name in sorted(lists, key="dataset".__eq__, reverse=True):
+        for name in lists:
             if len(finer := parts_of(chapter, settings, artefact.id, (name, *told))) > len(parts):
                 told, parts = (name, *told), finer
         found += [(chapter.name, settings.profile, mine | values, artefact.id) for values in parts]
@@ -71,7 +73,7 @@ def parts_of(
     identity
         The artefact.
     fields
-        Lists among the settings; each part has one value of each.
+        Lists among the settings, and "repeats"; each part has one value of each list, and one seed.
 
     Returns
     -------
@@ -81,8 +83,8 @@ def parts_of(
     whole, mine = _cells(chapter, settings, identity), runs.changes(chapter, settings)
     parts: list[dict[str, Any]] = []
     left = set(whole)
-    for chosen in itertools.product(*(getattr(settings, name) for name in fields)):
-        values = {name: (value,) for name, value in zip(fields, chosen, strict=True)}
+    for chosen in itertools.product(*(_choices(settings, name) for name in fields)):
+        values = {name: value for one in chosen for name, value in one.items()}
         with contextlib.suppress(CompanionError):  # of a set that cannot stand alone
             alone = runs.settle(chapter, settings.profile, mine | values, every=True)
             cells = _cells(chapter, alone, identity)
@@ -93,6 +95,12 @@ def parts_of(
             left -= cells
             parts += [values] if cells else []
     return [] if left else parts
+
+
+def _choices(settings: ChapterSettings, name: str) -> list[dict[str, Any]]:
+    if name == "repeats":
+        return [{"repeats": 1, "first_repeat": settings.first_repeat + k} for k in range(settings.repeats)]
+    return [{name: (value,)} for value in getattr(settings, name)]
 
 
 def _cells(chapter: Chapter, settings: ChapterSettings, identity: str) -> set[tuple[str, ...]]:

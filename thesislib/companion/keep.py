@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SAME = ("id", "profile", "keys", "values", "stands_for", "same_as", "spread", "alt")
-ROOTS = ("seed", "repeats")  # together they make the inner seeds, of which a record holds as many as were run
+ROOTS = (
+    "seed",
+    "repeats",
+    "first_repeat",
+)  # together the inner seeds, of which a record holds as many as were run
 MADE_ON = ("device", "precision")  # what a machine decides; a column of that name tells rows apart
 
 
@@ -292,14 +296,15 @@ def _whole(
     Where shards differ, the profile's own value stands for the whole. If they differ in one of the settings
     that the chapter lists as ``SHARDED``, that goes for all of these: windows of one length differ only in
     where they begin. Shards with different root seeds are runs of their own, each of which must be whole, and may be of
-    machines of their own. In other settings they may differ if these are lists by which rows are told apart.
+    machines of their own; those with seeds of one root, one after another, are one run. In other settings they may
+    differ if these are lists by which rows are told apart.
 
     Returns
     -------
     parameters : dict
-        With the first shard's root seed.
+        With the first root's seeds.
     settings : list of ChapterSettings
-        One a root seed.
+        One a root seed and machine.
 
     Raises
     ------
@@ -314,7 +319,7 @@ def _whole(
     own = {"dataset": [name]} if name in first.settings["dataset"] else {}
     same = {k: v for k, v in first.settings.items() if k not in {*unlike, *ROOTS, "profile"}} | own
     own_of = (*ROOTS, *_made_on(pieces))
-    roots = [dict(root) for root in dict.fromkeys(tuple((k, r.settings[k]) for k in own_of) for r in pieces)]
+    roots = _joined([{k: r.settings[k] for k in own_of if k in r.settings} for r in pieces])
     try:
         whole = [module.resolve(first.profile, **(same | root)) for root in roots]
     except SettingsError as error:
@@ -327,7 +332,27 @@ def _whole(
                 f"{first.id}: shards differ in {field}, {' and '.join(values)}, which tells no rows apart; run all "
                 "with one value"
             )
-    return {k: v for k, v in first.parameters.items() if k not in unlike} | own, whole
+    seeds = {k: v for k in ROOTS if (v := getattr(whole[0], k)) != getattr(module.PROFILES[first.profile], k)}
+    kept = {k: v for k, v in first.parameters.items() if k not in {*unlike, *ROOTS}}
+    return kept | seeds | own, whole
+
+
+def _joined(roots: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Seeds of a root that follow one another as one run of them; the roots in the order of their first shards."""
+    apart: dict[tuple, set[tuple[int, int]]] = {}
+    for root in roots:
+        rest = tuple((k, v) for k, v in root.items() if k not in ("repeats", "first_repeat"))
+        apart.setdefault(rest, set()).add((root.get("first_repeat", 0), root["repeats"]))
+    found: list[dict[str, Any]] = []
+    for rest, windows in apart.items():
+        end = None
+        for start, count in sorted(windows):
+            if start == end:
+                found[-1]["repeats"] += count
+            else:
+                found.append({**dict(rest), "repeats": count, "first_repeat": start})
+            end = start + count
+    return found
 
 
 def _made_on(pieces: list[Record]) -> list[str]:
@@ -341,7 +366,7 @@ def _made_on(pieces: list[Record]) -> list[str]:
     free = [k for k in MADE_ON if "made on" in pieces[0].values and k in pieces[0].settings]
     found: dict[tuple, tuple] = {}
     for record in pieces:
-        root, made = (tuple(record.settings[k] for k in names) for names in (ROOTS, free))
+        root, made = (tuple(record.settings.get(k) for k in names) for names in (ROOTS, free))
         known = found.setdefault(root, made)
         if unlike := [k for k, a, b in zip(free, known, made, strict=True) if a != b]:
             raise CompanionError(

@@ -39,11 +39,14 @@ from thesislib.heterotopic.settings import (
 from thesislib.heterotopic.timing import epoch_seconds
 from thesislib.longtail.images import images_of
 
+FIVE = 5  # seeds that a claim needs
+
 
 def fig_5_1(settings: Settings) -> pd.DataFrame:
     """Images from features, and how far two features depend on the same pixels; last data set.
 
-    The other classifier of each seed is the next seed's, so that each is compared with two.
+    The other classifier of each seed is the next one's among its five of the root, of the last the first one's, so that
+    each is compared with two, and a part of a run has the same pairs as the whole.
 
     Returns
     -------
@@ -53,16 +56,16 @@ def fig_5_1(settings: Settings) -> pd.DataFrame:
         text, of the first seed's first ``inverted`` images, else "not inverted").
     """
     dataset, frames = settings.dataset[-1], []
-    # Of a run of one seed the yardstick still needs a second classifier.
-    others = replace(settings, repeats=max(2, settings.repeats)).seeds()
-    for k, seed in enumerate(settings.seeds()):
-        pair = seed, others[(k + 1) % len(others)]
+    start = settings.first_repeat
+    every = replace(settings, first_repeat=0, repeats=start + settings.repeats + FIVE).seeds()
+    for place, seed in enumerate(settings.seeds(), start):
+        pair = seed, every[place - place % FIVE + (place + 1) % FIVE]
         rows = observed(
             dataset,
             tuple(case(settings, dataset, BASE, one)[0] for one in pair),
             case(settings, dataset, BEFORE, seed)[0],
             images=settings.compared,
-            inverted=0 if k else settings.inverted,
+            inverted=0 if place else settings.inverted,
             steps=settings.steps,
         )
         frames.append(pd.DataFrame(rows).assign(dataset=dataset, seed=seed))

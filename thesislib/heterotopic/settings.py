@@ -113,7 +113,7 @@ class Settings(ChapterSettings):
 
     def search_seeds(self) -> tuple[int, ...]:
         """Seeds of the search: those of another root."""
-        return replace(self, seed=self.seed + 1_000_003, repeats=self.searched).seeds()
+        return replace(self, seed=self.seed + 1_000_003, first_repeat=0, repeats=self.searched).seeds()
 
 
 PROFILES: dict[str, Settings] = {
