@@ -63,6 +63,7 @@ rho_factor = None  # curvature of the surrogate, in units of L
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import LogLocator
 
 from thesislib.companion import Page
 from thesislib.companion.figures import look
@@ -404,6 +405,7 @@ def draw_curves(frame, problem, measure_name):
                 run = rows[rows["method"] == method]
                 draw_run(axes, run, method, measure, x, style)
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(numticks=4))
             medians = rows.groupby(["method", "passes"])[measure].median()
             axes.set_ylim(bottom=medians.min() / 2)  # a band may go on below
             if x == "seconds":
@@ -414,6 +416,7 @@ def draw_curves(frame, problem, measure_name):
                 axes.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
             axes.minorticks_off()
         row[2].set_ylim(row[0].get_ylim())  # the same curves, against time
+        row[2].tick_params(labelleft=False)
         name = problem.replace("lam", "$\\lambda$ =").replace("problem", "")
         row[0].set_ylabel(f"{dataset}\n{name} {value}\n{tuning} step")
     for top, bottom, (measure, x) in zip(grid[0], grid[-1], COLUMNS, strict=True):

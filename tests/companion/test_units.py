@@ -427,16 +427,6 @@ def test_a_frame_without_its_columns_writes_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("suffix", ["svg", "png"])
-def test_an_image_over_300_kb_is_refused_and_the_last_record_stays(written, suffix):
-    limit = {"svg": SVG, "png": PNG} | {suffix: b"x" * 300_000}
-    records.write(written, frame_of(GRID), limit)
-    before = {p.name: p.read_bytes() for p in written.folder.iterdir()}
-    with pytest.raises(CompanionError, match=rf"tab-2\.4\.{suffix} has 300 kB, 300 at most"):
-        records.write(written, frame_of(GRID, seed=1), limit | {suffix: b"x" * 300_001})
-    assert {p.name: p.read_bytes() for p in written.folder.iterdir()} == before
-
-
 def test_a_record_with_a_json_is_whole(written, monkeypatch):
     """Whatever file a crash stops at, no JSON describes files that are not its own."""
     real = records.write_atomic
@@ -758,6 +748,7 @@ def test_an_svg_draws_what_matplotlib_drew(style):
     plain = io.BytesIO()
     some_figure().savefig(plain, format="svg", metadata={"Date": None})
     plain, ours = plain.getvalue().decode(), figures.render(some_figure())["svg"].decode()
+    plain = re.sub(r"\n +<", "\n<", plain)  # a file needs no indentation
     scales = re.compile(r"(?:scale|matrix)\([^)]*\)")
     assert scales.findall(ours) == scales.findall(plain)
     assert NUMBER.sub("", scales.sub("", ours)) == NUMBER.sub("", scales.sub("", plain))

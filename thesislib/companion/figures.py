@@ -67,6 +67,7 @@ def render(figure: Figure) -> dict[str, bytes]:
     small = io.BytesIO()
     Image.open(io.BytesIO(images["png"])).convert("RGB").quantize(256).save(small, "png", optimize=True)
     images["png"] = small.getvalue()
-    # Six decimals of a point are invisible and a third of the file. Only in paths: scales need theirs.
-    images["svg"] = re.sub(rb' d="[^"]+"', _rounded, images["svg"])
+    # Six decimals of a point are invisible and a third of the file. Not in transforms: scales need theirs.
+    images["svg"] = re.sub(rb' (?:d|x|y)="[^"]+"', _rounded, images["svg"])
+    images["svg"] = re.sub(rb"\n +<", b"\n<", images["svg"])  # its indentation is a tenth; letters are paths
     return images

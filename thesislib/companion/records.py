@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 # Rows are the full product of a mapping from key to values, or the union of several blocks of that kind.
 Grid = Mapping[str, Sequence] | Sequence[Mapping[str, Sequence]]
 
-MAX_IMAGE = 300_000
 MAX_RECORDED = 200_000
 FORMAT = 1
 
@@ -175,16 +174,11 @@ def write(record: Record, frame: pd.DataFrame, images: Mapping[str, bytes] | Non
     Raises
     ------
     CompanionError
-        If the frame lacks its columns, or an image exceeds 300 kB.
+        If the frame lacks its columns.
     """
     absent = [c for c in [*record.keys, *record.values] if c not in frame.columns]
     if absent:
         raise CompanionError(f"{record.id}: the frame has no column {', '.join(absent)}")
-    for suffix, image in (images or {}).items():
-        if len(image) > MAX_IMAGE:
-            raise CompanionError(
-                f"{record.id}.{suffix} has {len(image) // 1000} kB, 300 at most: rasterise dense marks"
-            )
     table = frame[[*record.keys, *record.values]]
     content = table.to_csv(index=False, float_format="%.12g", lineterminator="\n").encode()
     record = dataclasses.replace(record, rows=len(table), sha256=hashlib.sha256(content).hexdigest())
