@@ -821,9 +821,9 @@ page.record(
 # On CIFAR-100-LT (recorded: 40 epochs of ResNet-32, five seeds) all lies below what is published for 200 epochs, and the picture is the
 # same. The second phase learns Medium as no other method does, and forgets more than half of Many, so that dual-phase ends below
 # cross-entropy with every seed. Joint, same phase II keeps more of Many, has more of Few and ends five points higher, above nearest class
-# means and $\tau$-normalisation and below LWS, logit adjustment, cRT and balanced softmax, the best of those recorded, by less than cRT's spread over seeds (its networks were
-# trained in bf16 on CPU cores, the others in float32 on a GPU, which had given balanced softmax 0.65 points less on four of the seeds: which
-# of the two is ahead is open). The rate of Joint, same phase II
+# means and $\tau$-normalisation and below LWS, logit adjustment, LDAM-DRW, cRT and balanced softmax, the best of those recorded, by less than cRT's spread over seeds.
+# (Balanced softmax was trained in bf16 and LDAM-DRW in float32 on CPU cores, the others in float32 on a GPU, which had given balanced
+# softmax 0.65 points less on four of the seeds: among the last five, within a point of one another, which is ahead is open.) The rate of Joint, same phase II
 # is the lowest that was tried (Extra 4.A), so that it may be better than it looks. With a bank of every class ($K=C$: Joint, then phase II, at the lowest rate tried as well) it ends a point
 # lower than that, above dual-phase with every seed too: what images the bank leaves out are missed in Medium. Herding in place of taking turns is worth three points on the search's seed (Extra 4.A).
 #
