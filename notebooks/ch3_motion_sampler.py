@@ -722,7 +722,8 @@ page.record(
 )
 
 # %% [markdown]
-# The control changes every pixel by as much as the attack, at a random sign that is the same in all frames.
+# The control changes every pixel by as much as the attack, at a random sign that is the same in all frames. A pattern that stands still may hide
+# what moves behind it: where the stream misses every clip after random signs too, as at `laptop`, the table cannot tell transfer from fragility.
 
 # %% [markdown]
 # ### 3.4.5 More visualisation
@@ -1029,7 +1030,7 @@ page.record(
 # Motion is a prior that costs no query: a codec has computed it already. Whether noise that is equal where motion is equal finds a
 # perturbation with fewer queries than noise without structure is what Table 3.3 decides. Where a clip's class hangs on the change
 # between frames, a perturbation that frames share can say less. Structure need not come from
-# motion, though: on frames of 32 pixels a coarse grid of tiles, shared by all frames, is a prior of few degrees of freedom
+# motion, though: on frames of 32 pixels a coarse grid of tiles, in most cells shared by all frames, is a prior of few degrees of freedom
 # too, and the verdicts above say how E-Bandits fares with it. On frames of 256 pixels such a grid has many more tiles,
 # and a motion map many more vectors; which of them wins there these small clips cannot tell.
 #
