@@ -268,7 +268,6 @@ page.record(
     experiments.tab_2_1(settings),
     summary=layers_side_by_side,
     compare=layers_as_reported,
-    dataset=("mnist", "cifar10", "tiny_imagenet"),
 )
 
 # %% [markdown]
@@ -721,7 +720,6 @@ page.record(
     experiments.extra_2_b(settings),
     draw_trade_off,
     summary=search_table,
-    dataset=settings.dataset[:1],
     stands_for=STANDS_FOR,
     alt="Mean queries on a logarithmic axis against the mean L2 of the images fooled, one line for each method: from left to "
     "right 0.5, 0.7, 1, 1.4 and 2 times its step, radius or distance. Large markers are the settings in use, hollow ones miss images.",
@@ -836,7 +834,6 @@ page.record(
     "fig-2.3",
     experiments.fig_2_3(settings),
     draw_surface,
-    dataset=settings.dataset[:1],
     stands_for=STANDS_FOR,
     alt="Three annotated grids over q and beta: mean queries, mean L2 distortion and success rate of the meta attack.",
 )
@@ -925,7 +922,6 @@ page.record(
     "tab-2.7",
     experiments.tab_2_7(settings),
     summary=trainings,
-    dataset=settings.dataset[:1],
     stands_for=STANDS_FOR,
 )
 
@@ -934,7 +930,6 @@ page.record(
     "tab-2.8",
     experiments.tab_2_8(settings),
     summary=trainings,
-    dataset=settings.dataset[:1],
     stands_for=STANDS_FOR,
 )
 

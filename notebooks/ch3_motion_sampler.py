@@ -575,7 +575,6 @@ page.record(
     draw_targeted,
     summary=comparison,
     compare=as_reported("targeted"),
-    dataset=settings.having(chapter.MOTION_SETS),
     stands_for=STANDS_FOR,
     alt="Bars of average queries and of success rate for V-BAD and the motion-excited sampler, with 95 % intervals, a pair "
     "for each data set and victim.",
@@ -641,7 +640,6 @@ page.record(
     experiments.fig_3_5(settings),
     draw_intervals,
     summary=intervals_table,
-    dataset=settings.having(("kinetics400",)),
     stands_for=STANDS_FOR,
     alt="Three step curves for maps on the fixed grid and improved maps: share of pixels that move, number of distinct "
     "vectors, and share of clips fooled against queries.",
@@ -656,7 +654,6 @@ page.record(
     "tab-3.3",
     experiments.tab_3_3(settings),
     summary=comparison,
-    dataset=settings.ablated,
     stands_for=STANDS_FOR,
 )
 
@@ -669,7 +666,6 @@ page.record(
     "tab-3.4",
     experiments.tab_3_4(settings),
     summary=comparison,
-    dataset=settings.ablated,
     stands_for=STANDS_FOR,
 )
 
@@ -682,7 +678,6 @@ page.record(
     "tab-3.5",
     experiments.tab_3_5(settings),
     summary=lambda f: comparison(f, of="loss"),
-    dataset=settings.ablated,
     stands_for=STANDS_FOR,
 )
 
@@ -717,7 +712,6 @@ page.record(
     "tab-3.6",
     experiments.tab_3_6(settings),
     summary=transfers,
-    dataset=settings.having(chapter.MOTION_SETS),
     stands_for=STANDS_FOR,
 )
 
@@ -972,7 +966,6 @@ page.record(
     summary=lambda f: f[["dataset", "model", "label", "predicted", "queries"]].head(
         1
     ),
-    dataset=settings.dataset[:1],
     stands_for=STANDS_FOR,
     alt=CLIP_ALT,
 )
@@ -1020,7 +1013,6 @@ page.record(
     "extra-3.C",
     experiments.extra_3_c(settings),
     summary=search_table,
-    dataset=settings.ablated,
     stands_for=STANDS_FOR,
 )
 

@@ -602,7 +602,6 @@ page.record(
     frame,
     draw_growth,
     summary=growth_table,
-    dataset=("synthetic",),
     alt="Gradient evaluations against the number of samples on logarithmic "
     "axes, one panel an accuracy: points and fitted lines of batch MM, "
     "steep, and of SPI-MM, flatter.",

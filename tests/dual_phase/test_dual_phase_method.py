@@ -79,6 +79,14 @@ def test_complete_keeps_the_head_rows_in_the_order_of_the_classes(first):
     assert whole[-1].weight.shape == (4, 64) and model[-1].weight.shape == (2, 64)
 
 
+def test_double_precision_stays_double():
+    train = toy()
+    train = train[0].double(), train[1]
+    model = resnet().double()
+    how = PhaseTwo(recipe=SHORT, length=8, bank=2, tail_rows="imprinted")
+    assert {p.dtype for p in phase_two(model, train, HEAD, how).parameters()} == {torch.float64}
+
+
 def test_phase_two_learns_the_tail_and_leaves_the_first_model_alone(first):
     model, train = first
     before = copy.deepcopy(model.state_dict())
@@ -402,6 +410,12 @@ def test_models_and_data_that_do_not_fit(first):
     keep = train[1] != 1
     with pytest.raises(ValueError, match="class 1 has no image"):
         phase_two(resnet(), (train[0][keep], train[1][keep]), HEAD, how)
+    short = train[1] != 3
+    assert phase_two(resnet(), (train[0][short], train[1][short]), HEAD, how)[-1].out_features == 3
+    with pytest.raises(ValueError, match="class 3 has no image"):
+        phase_two(resnet(), (train[0][short], train[1][short]), HEAD, how, classes=4)
+    with pytest.raises(ValueError, match="a label is 3; expected less than 3"):
+        phase_two(resnet(), train, HEAD, how, classes=3)
     with pytest.raises(ValueError, match="the least -1"):
         phase_one(resnet(), (train[0], train[1] - 1), HEAD, SHORT)
 
@@ -412,6 +426,8 @@ def test_bad_input(first):
         ("bank", -1),
         ("bank", 2.5),
         ("retention", -0.5),
+        ("retention", "1"),
+        ("temperature", None),
         ("form", "none"),
         ("rule", "best"),
         ("temperature", 0.0),

@@ -77,8 +77,11 @@ def test_random_depends_on_its_seed_alone():
 
 def test_bad_input():
     labels = torch.zeros(6, dtype=torch.int64)
-    with pytest.raises(ValueError, match="size = 0"):
-        exemplar_bank(POINTS, labels, 0)
+    for size in (0, 2.5):
+        with pytest.raises(ValueError, match=f"size = {size}"):
+            exemplar_bank(POINTS, labels, size)
+    with pytest.raises(ValueError, match="6 of 6 features are NaN or infinite"):
+        exemplar_bank(POINTS / 0, labels, 2)
     with pytest.raises(ValueError, match="'best' is not one of"):
         exemplar_bank(POINTS, labels, 2, "best")
     with pytest.raises(ValueError, match="labels"):

@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -92,6 +93,13 @@ def test_bad_input():
         GradientAngles([], torch.zeros(4, dtype=torch.bool))
     with pytest.raises(ValueError, match="every = 0"):
         GradientAngles([], torch.tensor([True, False]), every=0)
+    with pytest.raises(ValueError, match=r"every = 1\.5"):
+        GradientAngles([], torch.tensor([True, False]), every=1.5)
+    for head in (torch.arange(2), np.array([True, False])):
+        with pytest.raises(TypeError, match="expected a tensor of bool"):
+            GradientAngles([], head)
+    with pytest.raises(ValueError, match=r"logits of shape \(4, 3\) and head of 2 classes"):
+        GradientAngles([], torch.tensor([True, False]))(torch.zeros(4, 3), torch.tensor([0, 1, 0, 1]))
 
 
 def test_a_resumed_training_has_the_angles_of_one_that_was_not_stopped(problem, tmp_path):

@@ -209,6 +209,16 @@ def test_the_framework_s_parts_are_moved_by_what_they_should_be():
     assert frame["kept"].to_dict() == dict.fromkeys(frame.index, 0) | {"trunk": 1, "classifier": 1}
 
 
+def test_a_stage_of_the_classifier_s_own_is_a_part_that_is_kept():
+    settings = resolve("smoke", filter="private stage")
+    frame = experiments.fig_5_2(settings).set_index("part")
+    training, _ = case(settings, settings.dataset[0], OURS, settings.seeds()[0])
+    joint = ensemble(fresh(settings.dataset[0], training), training.attached, size=12, seed=0)
+    assert frame["kept"].sum() == 3 and frame.loc["classifier's stage", "self-supervision"] == 0
+    kept = frame.query("kept == 1")["parameters"].sum()
+    assert kept == sum(p.numel() for p in joint.exported().parameters())
+
+
 def test_images_come_class_by_class_in_turn():
     labels = torch.tensor([2, 0, 1, 0, 2, 1, 0])
     assert labels[in_turn(labels, 7)].tolist() == [0, 1, 2, 0, 1, 2, 0]

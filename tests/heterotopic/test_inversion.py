@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from thesislib.heterotopic.attention import sensitivity
 from thesislib.heterotopic.inversion import Generator, invert, psnr
+from thesislib.longtail.frozen import Frozen
 from thesislib.training import seeded
 
 IMAGE = torch.zeros(3, 12, 12)
@@ -64,5 +66,17 @@ def test_bad_input_is_refused():
         invert(lambda x: x / 0 * 0, IMAGE)
     with pytest.raises(ValueError, match="features of the image are infinite"):
         invert(lambda x: (1 + x) / 0, IMAGE)
-    with pytest.raises(ValueError, match="as many, odd"):
-        Generator(3, (8,), (4,))
+    for widths, kernels in (((8,), (4,)), ((), ())):
+        with pytest.raises(ValueError, match="as many, one or more, odd"):
+            Generator(3, widths, kernels)
+    with pytest.raises(ValueError, match="steps = 0; expected 1 or more"):
+        invert(lambda x: x, IMAGE, steps=0)
+    with pytest.raises(ValueError, match="passes no gradient on"):
+        invert(torch.no_grad()(lambda x: 2 * x), IMAGE)
+
+
+def test_a_frozen_network_can_be_looked_at():
+    frozen = Frozen(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(IMAGE.numel(), 4)))
+    invert(frozen, IMAGE, steps=1)
+    assert sensitivity(frozen, IMAGE[None]).min() > 0
+    assert not frozen(IMAGE[None]).requires_grad

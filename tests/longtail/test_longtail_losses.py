@@ -33,6 +33,10 @@ def test_focal_without_focus_is_cross_entropy_and_with_it_closed_form():
     torch.testing.assert_close(focal_loss(LOGITS, LABELS, weights=weights), weighted)
     with pytest.raises(ValueError, match="gamma"):
         focal_loss(LOGITS, LABELS, gamma=-1)
+    with pytest.raises(ValueError, match=r"weights of shape \(9,\) with logits"):
+        focal_loss(LOGITS, LABELS, weights=torch.ones(9))
+    with pytest.raises(ValueError, match=r"prior of shape \(1,\) with logits"):
+        adjusted_logits(LOGITS, log_prior([5]))
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1e-3, 0.5, 0.999, 1.0, 1.5, 2.0])

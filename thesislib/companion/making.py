@@ -131,7 +131,7 @@ def record_of(
     return Record(
         id=identity,
         profile=settings.profile,
-        dataset=list(settings.dataset if dataset is None else dataset),
+        dataset=list(_data_of(frame, settings) if dataset is None else dataset),
         keys=keys,
         values=[c for c in frame.columns if c not in keys],
         rows=0,
@@ -147,6 +147,13 @@ def record_of(
         same_as=same_as,
         folder=folder,
     )
+
+
+def _data_of(frame: pd.DataFrame, settings: ChapterSettings) -> tuple[str, ...]:
+    """The data sets that a frame names, in the order of the settings; () if it has no such column."""
+    named = [] if "dataset" not in frame else [*map(str, frame["dataset"].unique())]
+    mine = [d for d in settings.dataset if d in named]
+    return (*mine, *(d for d in named if d not in mine))
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class Page:
             Frame to the long frame that is set beside the reported rows, see :func:`reported.beside`; None
             takes the frame itself.
         dataset
-            Data sets of this artefact where it uses fewer than the run.
+            Data sets of an artefact whose frame has no column of that name.
         stands_for
             The thesis's data set that each embedded one stands in for.
         same_as

@@ -112,7 +112,6 @@ def make(
             provenance={**origin, **price},
             folder=folder,
             claims=[],
-            dataset=_data_of(frame),
         )
         record = records.write(record, frame)
         records.check(record, grids[identity])
@@ -134,11 +133,6 @@ def experiment(chapter: Chapter, identity: str) -> Any:
     if not hasattr(module, name):
         raise CompanionError(f"{identity}: {chapter.package}/experiments.py has no function {name}")
     return getattr(module, name)
-
-
-def _data_of(frame: pd.DataFrame) -> tuple[str, ...]:
-    """The data sets that a frame names. One without that column is of made-up data, or the notebook says."""
-    return tuple(map(str, frame["dataset"].unique())) if "dataset" in frame else ()
 
 
 def findings(chapter: Chapter, identity: str, frame: pd.DataFrame) -> list[dict[str, Any]]:

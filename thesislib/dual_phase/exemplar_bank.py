@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 import torch.nn.functional as F
@@ -58,7 +59,7 @@ def exemplar_bank(
     Raises
     ------
     ValueError
-        On an unknown rule, a size below 1, or no images.
+        On an unknown rule, a size that is no whole number of 1 or more, no images, or features that are not finite.
 
     Examples
     --------
@@ -68,9 +69,13 @@ def exemplar_bank(
     """
     if rule not in RULES:
         raise ValueError(f"rule = {rule!r} is not one of {', '.join(RULES)}")
-    if size < 1 or not len(labels) or features.shape[:1] != labels.shape:
-        shapes = f"features {tuple(features.shape)}, labels {tuple(labels.shape)}"
+    shapes = f"features {tuple(features.shape)}, labels {tuple(labels.shape)}"
+    if not isinstance(size, Integral) or size < 1 or not len(labels) or features.shape[:1] != labels.shape:
         raise ValueError(f"size = {size} with {shapes}; expected size >= 1 and (n, d), (n,) with n > 0")
+    if odd := int((~features.isfinite()).any(1).sum()):
+        raise ValueError(
+            f"{odd} of {len(features)} features are NaN or infinite; was the model's training sound?"
+        )
     unit = F.normalize(features.float().cpu(), dim=1)
     labels = labels.cpu()
     members = [torch.nonzero(labels == k)[:, 0] for k in labels.unique()]

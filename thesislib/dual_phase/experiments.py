@@ -243,8 +243,10 @@ def tab_4_7(settings: Settings) -> pd.DataFrame:
 
 
 def tab_4_8(settings: Settings) -> pd.DataFrame:
-    """Dual-phase with each way to select the bank; as :func:`tab_4_2` with key ``rule``."""
-    return _ablation(settings, "tab-4.8", "rule", lambda rule: {"rule": rule})
+    """Dual-phase with each way to select the bank, and without one; as :func:`tab_4_2` with key ``rule``."""
+    return _ablation(
+        settings, "tab-4.8", "rule", lambda rule: {"bank": 0} if rule == "none" else {"rule": rule}
+    )
 
 
 def tab_4_9(settings: Settings) -> pd.DataFrame:

@@ -13,6 +13,7 @@ the whole batch. :math:`\theta_1` is the angle between :math:`g_H` and :math:`g`
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -60,19 +61,34 @@ class GradientAngles:
     head : Tensor of bool, shape (classes,)
     every : int
         Steps from one measurement to the next.
+
+    Raises
+    ------
+    TypeError
+        If `head` is no such tensor; class numbers are none.
+    ValueError
+        If every class is head or none, or `every` is below 1; when called, if the logits are of other classes.
     """
 
     def __init__(self, parameters: Sequence[Tensor], head: Tensor, every: int = 10) -> None:
+        if not isinstance(head, Tensor) or head.dtype != torch.bool or head.ndim != 1:
+            raise TypeError(
+                f"head = {head!r}; expected a tensor of bool, shape (classes,), as torch.as_tensor(counts) > 100 is"
+            )
         if head.all() or not head.any():
             raise ValueError(
                 f"{int(head.sum())} of {len(head)} classes are head; expected some, and some tail"
             )
-        if every < 1:
-            raise ValueError(f"every = {every}; expected 1 or more steps")
+        if not isinstance(every, Integral) or every < 1:
+            raise ValueError(f"every = {every!r}; expected 1 or more steps, a whole number")
         self.parameters, self.head, self.every = list(parameters), head, every
         self._step, self._epochs, self._angles = 0, [], []
 
     def __call__(self, logits: Tensor, labels: Tensor, epoch: int = 0) -> Tensor:
+        if logits.shape[1:] != self.head.shape:
+            raise ValueError(
+                f"logits of shape {tuple(logits.shape)} and head of {len(self.head)} classes; expected (n, classes)"
+            )
         losses = F.cross_entropy(logits, labels, reduction="none")
         if self._step % self.every == 0:
             self.head = self.head.to(labels.device)

@@ -17,7 +17,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -86,6 +86,7 @@ class PhaseTwo:
 
     def __post_init__(self) -> None:
         rules = {
+            "recipe": (isinstance(self.recipe, Recipe), "a thesislib.recipe.Recipe"),
             "length": (
                 isinstance(self.length, Integral) and self.length >= 1,
                 "a whole number of images, 1 or more",
@@ -95,9 +96,12 @@ class PhaseTwo:
                 "a whole number of exemplars a class, 0 or more",
             ),
             "rule": (self.rule in RULES, f"one of {', '.join(RULES)}"),
-            "retention": (0 <= self.retention < float("inf"), "lambda, 0 or more"),
+            "retention": (
+                isinstance(self.retention, Real) and 0 <= self.retention < float("inf"),
+                "lambda, 0 or more",
+            ),
             "form": (self.form in LOSSES, f"one of {', '.join(LOSSES)}"),
-            "temperature": (self.temperature > 0, "a positive number"),
+            "temperature": (isinstance(self.temperature, Real) and self.temperature > 0, "a positive number"),
             "tail_rows": (self.tail_rows in TAIL_ROWS, f"one of {', '.join(TAIL_ROWS)}"),
         }
         for name, (good, expected) in rules.items():
@@ -190,7 +194,9 @@ def _checked_head(data: tuple[Tensor, Tensor], head: Sequence[int]) -> list[int]
     if labels.shape != images.shape[:1]:
         raise ValueError(f"{len(images)} images and labels of shape {tuple(labels.shape)}; expected one each")
     if torch.as_tensor([*head]).dtype == torch.bool:
-        raise ValueError("head is a mask; expected the classes' numbers, which mask.nonzero() has")
+        raise ValueError(
+            "head is a mask; expected the classes' numbers, which torch.as_tensor(mask).nonzero().flatten() has"
+        )
     classes = [int(k) for k in head]
     if not classes or len(set(classes)) < len(classes) or classes != [float(k) for k in head]:
         raise ValueError(f"head = {list(head)}; expected one class or more, whole numbers, none twice")
@@ -222,7 +228,7 @@ def complete(model: nn.Sequential, head: Sequence[int], classes: int, seed: int)
     """
     known = model[-1]
     device = known.weight.device
-    whole = seeded(seed, lambda: nn.Linear(known.in_features, classes)).to(device)
+    whole = seeded(seed, lambda: nn.Linear(known.in_features, classes)).to(known.weight)
     rows = torch.as_tensor([int(k) for k in head], device=device)
     with torch.no_grad():
         whole.weight[rows], whole.bias[rows] = known.weight, known.bias
@@ -334,6 +340,7 @@ def phase_two(
     head: Sequence[int],
     how: PhaseTwo,
     *,
+    classes: int | None = None,
     seed: int = 0,
     precision: str = "float32",
     **options: Any,
@@ -351,6 +358,8 @@ def phase_two(
         The classes that the bank is for. If that is every class, there is no tail, and this is fine-tuning on the
         bank; the model's logits, and so the head, are then in the order of the classes.
     how : PhaseTwo
+    classes : int, optional
+        How many there are; None: as many as the highest label tells, so that a last class without images goes unseen.
     seed : int
     precision : str
     **options
@@ -365,8 +374,8 @@ def phase_two(
     ------
     ValueError
         If there is neither bank nor tail; if data or head are as :func:`head_images` refuses them, the head is every
-        class in another order than the logits', or a tail class below the highest label has no image; if the model does
-        not end in a linear layer with a bias, for the head or all of them.
+        class in another order than the logits', or a tail class has no image, of `classes` or below the highest label;
+        if the model does not end in a linear layer with a bias, for the head or all of them.
     TypeError
         If data are no tensors, labels no int64, or `options` hold `loss` or `sampler`, which are phase II's own.
     FloatingPointError
@@ -376,10 +385,13 @@ def phase_two(
     head = _checked_head(train, head)
     if classifier_of(model, (nn.Linear,)).bias is None:
         raise ValueError("the last layer has no bias; phase II extends rows and biases")
-    classes, known = int(labels.max()) + 1, model[-1].out_features
-    present = labels.unique().tolist()
-    if len(present) < classes:
-        empty = next(k for k, label in enumerate(present) if k != label)
+    known, most = model[-1].out_features, int(labels.max()) + 1
+    classes = most if classes is None else classes
+    if most > classes:
+        raise ValueError(f"a label is {most - 1}; expected less than {classes}, the number of classes")
+    present = set(labels.unique().tolist())
+    empty = next((k for k in range(classes) if k not in present), None)
+    if empty is not None:
         raise ValueError(
             f"class {empty} has no image to learn it from; drop it, and count the labels without it"
         )

@@ -59,7 +59,8 @@ SWITCHES: dict[str, dict[str, Any]] = {
 takes the best of 0.003 to 0.2 on the search's seed: above, it breaks down or diverges."""
 LEANING = ("CE", "Balanced softmax", "cRT", "Joint, then phase II", "Joint, same phase II", "Dual-phase")
 """Methods of Extra 4.C: those whose linear classifier has rows of its own."""
-RULES = ("random", "nearest", "herding", "alternating", "discriminative")
+RULES = ("none", "random", "nearest", "herding", "alternating", "discriminative")
+"""Selections of Table 4.8; "none" is phase II without a bank."""
 FORMS = ("none", "cross-graph", "graph matching", "pointwise", "relational", "one-way", "cross-attention")
 """Forms of the memory-retentive loss in Table 4.9; "pointwise" is a control that knows no graph."""
 
@@ -95,7 +96,7 @@ class Settings(ChapterSettings):
     retentions: tuple[float, ...] = setting(
         (0.0, 1.0, 10.0), low=0, symbol=r"\lambda", source="figure 4.8, " + RECON
     )
-    rules: tuple[str, ...] = setting(RULES[:4], choices=RULES, source="table 4.8, " + RECON)
+    rules: tuple[str, ...] = setting(RULES[:5], choices=RULES, source="table 4.8, " + RECON)
     forms: tuple[str, ...] = setting(FORMS[:4], choices=FORMS, source="table 4.9, " + RECON)
 
     def column(self, dataset: str, epochs: int | None = None) -> Column:

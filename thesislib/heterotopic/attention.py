@@ -32,16 +32,30 @@ def sensitivity(
     -------
     Tensor, shape (n, height, width)
         0 or more.
+
+    Raises
+    ------
+    ValueError
+        If the feature passes no gradient on to its images.
     """
     images = images.detach().requires_grad_()
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros_like(images[:, 0])
-    made = feature(images)
+    made = passed_on(feature(images))
     for probe in range(probes):
         signs = 2.0 * torch.randint(2, made.shape, generator=generator) - 1
         (gradient,) = torch.autograd.grad(made, images, signs.to(made), retain_graph=probe + 1 < probes)
         total += gradient.square().sum(1)
     return (total / probes).sqrt()
+
+
+def passed_on(made: Tensor) -> Tensor:
+    """A feature of images that need a gradient, if one reaches them."""
+    if not made.requires_grad:
+        raise ValueError(
+            "the feature passes no gradient on to its images; leave out torch.no_grad and detach()"
+        )
+    return made
 
 
 def overlap(first: Tensor, second: Tensor) -> Tensor:

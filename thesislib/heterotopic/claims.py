@@ -177,14 +177,14 @@ _WITH_CRT = [
 CLAIMS: dict[str, list[Claim]] = {
     "fig-5.1": [
         Claim(
-            "Classification and self-supervision attend to different parts of an image: their features share less "
-            "than those of two classifiers.",
+            "Classification and self-supervision attend to different parts of an image. Tested here: their features "
+            "share less than those of two classifiers.",
             "caption",
             overlaps_less(FEATURES[1]),
         ),
         Claim(
-            "The feature of self-supervision itself changes between pooling and the end of the MLP, by more than two "
-            "classifiers differ.",
+            "The feature of self-supervision itself changes between pooling and the end of the MLP. Tested here: by "
+            "more than two classifiers differ.",
             "caption",
             overlaps_less(FEATURES[2]),
         ),

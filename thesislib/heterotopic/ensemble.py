@@ -113,7 +113,7 @@ class HeterotopicEnsemble(nn.Module):
                 raise ValueError(f"{name} = {weight!r}; expected a number, 0 or more")
         if bound and isinstance(classifier, nn.Linear) and classifier.in_features != channels:
             raise ValueError(
-                f"channels = {channels}, but the classifier takes {classifier.in_features}; "
+                f"channels = {channels!r}, but the classifier takes {classifier.in_features}; "
                 "the bound is on its feature, give their number, or bound = None"
             )
         make = method_named(ssl)
@@ -152,7 +152,8 @@ class HeterotopicEnsemble(nn.Module):
         Raises
         ------
         ValueError
-            On fewer than two images: batch normalisation of the heads and in-batch negatives need others. If the
+            On fewer than two images: batch normalisation of the heads and in-batch negatives need others; on views of
+            different shapes. If the
             trunk makes no maps, or maps of another number of channels than was announced.
         TypeError
             If a view is not of floating point.
@@ -161,6 +162,10 @@ class HeterotopicEnsemble(nn.Module):
             raise ValueError(
                 f"a batch of {len(query)}; self-supervision contrasts images, give 2 or more "
                 "(a DataLoader's drop_last=True leaves out a last batch of 1)"
+            )
+        if query.shape != key.shape:
+            raise ValueError(
+                f"query {tuple(query.shape)} and key {tuple(key.shape)}; expected two views of the same images"
             )
         for name, view in (("query", query), ("key", key)):
             if not view.is_floating_point():

@@ -151,6 +151,10 @@ def fig_5_6(settings: Settings) -> pd.DataFrame:
     """
     dataset, frames = settings.dataset[0], []
     labels = images_of(dataset, None)["test_labels"]
+    if settings.tsne_images > len(labels):
+        raise ValueError(
+            f"tsne_images = {settings.tsne_images}; {dataset} has {len(labels)} test images, give that many or fewer"
+        )
     order, shown = in_turn(labels, len(labels)), slice(settings.tsne_images)
     pairs = list(itertools.product((BASE, OURS), settings.seeds()))
     for method, seed in tqdm(pairs, desc="t-SNE", leave=False):

@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from thesislib.heterotopic.attention import passed_on
+
 DEPTH = 32  # channels of the noise
 SKIP = 4
 
@@ -38,7 +40,7 @@ class Generator(nn.Module):
     Raises
     ------
     ValueError
-        If there are not as many kernels as widths, or one is even.
+        If there are not as many kernels as widths, or none, or one is even.
     """
 
     def __init__(
@@ -48,8 +50,8 @@ class Generator(nn.Module):
         kernels: tuple[int, ...] = (5, 5, 3, 3),
     ) -> None:
         super().__init__()
-        if len(widths) != len(kernels) or any(k % 2 == 0 for k in kernels):
-            raise ValueError(f"widths {widths} with kernels {kernels}; expected as many, odd")
+        if not widths or len(widths) != len(kernels) or any(k % 2 == 0 for k in kernels):
+            raise ValueError(f"widths {widths} with kernels {kernels}; expected as many, one or more, odd")
         before = (DEPTH, *widths[:-1])
         self.down = nn.ModuleList(
             nn.Sequential(*_layer(n, m, k), nn.AvgPool2d(2), *_layer(m, m, k))
@@ -112,8 +114,11 @@ def invert(
     Raises
     ------
     ValueError
-        If the image has not this shape, lies outside [0, 1], or its features are all 0 or not finite.
+        If the image has not this shape, lies outside [0, 1], or its features are all 0 or not finite; if `steps` is
+        below 1, or the feature passes no gradient on to its images.
     """
+    if steps < 1:
+        raise ValueError(f"steps = {steps}; expected 1 or more")
     if image.dim() != 3 or image.shape[-1] != image.shape[-2] or not 0 <= image.min() <= image.max() <= 1:
         raise ValueError(
             f"image of shape {tuple(image.shape)}; expected (channels, size, size), values in [0, 1]"
@@ -139,7 +144,7 @@ def invert(
     errors = []
     for _ in tqdm(range(steps), desc="inversion", leave=False, disable=not progress):
         made = generator(noise)[..., :size, :size]
-        error = (feature(made) - target).square().mean() / scale
+        error = (passed_on(feature(made)) - target).square().mean() / scale
         # Not backward(), which would leave gradients in the feature's network, too.
         for weight, gradient in zip(weights, torch.autograd.grad(error, weights), strict=True):
             weight.grad = gradient

@@ -191,6 +191,8 @@ def fit_joint(
 
     facts = {"supervised": supervised, "lam": model.lam, "eta": model.eta} | model.facts
     for name, view in (("strong", strong), ("weak", weak)):
+        if isinstance(view, type):
+            raise TypeError(f"{name} is a class; {view.__name__}() makes a view of it")
         facts[name] = asdict(view) if is_dataclass(view) else None
     options["facts"] = joined_facts(facts, options.get("facts"))
     views = Views(weak or weak_view(recipe), strong if model.method.two_views else None, model)

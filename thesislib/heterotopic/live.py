@@ -79,6 +79,8 @@ def framework_rows(ensemble: HeterotopicEnsemble, images: Tensor, labels: Tensor
         "self-supervised method": ensemble.method,
         "bound": ensemble.bound,
     }
+    if any(True for _ in ensemble.stage.parameters()):  # the Filter's preset "private stage"
+        parts["classifier's stage"] = ensemble.stage
     shapes: dict[str, tuple[str, str]] = {}
 
     def watch(name: str):

@@ -79,10 +79,17 @@ class InfoNCE(nn.Module):
     channels, dim : int
     temperature : float
         Divides the cosines; positive.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
     """
 
     def __init__(self, channels: int, dim: int, temperature: float = 0.1) -> None:
         super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"temperature = {temperature!r}; expected a positive number")
         self.temperature = temperature
         self.of_g, self.of_z = nn.Linear(channels, dim), nn.Linear(dim, dim)
 

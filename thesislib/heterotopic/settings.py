@@ -175,9 +175,17 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
             "seed": seeds,
             "image": tuple(range(settings.compared)),
         },
-        "fig-5.2": {"dataset": names, "part": PARTS},
+        "fig-5.2": {
+            "dataset": names,
+            "part": (*PARTS, "classifier's stage") if settings.filter == "private stage" else PARTS,
+        },
         "fig-5.3": {"dataset": names, "method": settings.variants, "seed": seeds},
-        "fig-5.4": {"dataset": first, "lambda": (0.0, *settings.sweep_lam), "seed": seeds, "shot": SHOTS},
+        "fig-5.4": {
+            "dataset": first,
+            "lambda": tuple(dict.fromkeys((0.0, *settings.sweep_lam))),
+            "seed": seeds,
+            "shot": SHOTS,
+        },
         "fig-5.5": {"dataset": names, "method": both, "seed": seeds, "shot": SHOTS},
         "fig-5.6": {
             "dataset": first,

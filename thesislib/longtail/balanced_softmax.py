@@ -49,14 +49,7 @@ def balanced_softmax_loss(logits: Tensor, labels: Tensor, prior: Tensor, tau: fl
         If the prior is not one of the logits' classes. Labels are PyTorch's to check: to look at them would have
         every training step wait for the device.
     """
-    if (
-        not isinstance(prior, Tensor) or prior.shape != logits.shape[1:]
-    ):  # one class's would be spread over all
-        shape = tuple(prior.shape) if isinstance(prior, Tensor) else None
-        found = f"prior {prior!r}" if shape is None else f"prior of shape {shape}"
-        found += f" with logits of shape {tuple(logits.shape)}"
-        raise ValueError(f"{found}; expected (classes,) and (n, classes)")
-    return F.cross_entropy(logits + tau * prior.to(logits.device), labels)
+    return F.cross_entropy(logits + tau * _checked(prior, logits).to(logits.device), labels)
 
 
 def adjusted_logits(logits: Tensor, prior: Tensor, tau: float = 1.0) -> Tensor:
@@ -73,10 +66,25 @@ def adjusted_logits(logits: Tensor, prior: Tensor, tau: float = 1.0) -> Tensor:
     -------
     Tensor, shape (n, classes)
 
+    Raises
+    ------
+    ValueError
+        If the prior is not one of the logits' classes.
+
     Examples
     --------
     >>> prior = log_prior([90, 10])
     >>> adjusted_logits(torch.tensor([[1.0, 0.0]]), prior).argmax(1)
     tensor([1])
     """
-    return logits - tau * prior.to(logits)
+    return logits - tau * _checked(prior, logits).to(logits)
+
+
+def _checked(prior: Tensor, logits: Tensor) -> Tensor:
+    """The prior, if it is one of the logits' classes; that of one class would be spread over all."""
+    if isinstance(prior, Tensor) and prior.shape == logits.shape[1:]:
+        return prior
+    found = f"prior of shape {tuple(prior.shape)}" if isinstance(prior, Tensor) else f"prior {prior!r}"
+    raise ValueError(
+        f"{found} with logits of shape {tuple(logits.shape)}; expected (classes,) and (n, classes)"
+    )

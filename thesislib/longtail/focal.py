@@ -25,12 +25,16 @@ def focal_loss(
     Raises
     ------
     ValueError
-        If `gamma` is negative.
+        If `gamma` is negative, or the weights are not one for each class.
     IndexError
         Of PyTorch, as of its cross-entropy, if a label is of no class.
     """
     if not gamma >= 0:
         raise ValueError(f"gamma = {gamma!r}; expected 0 or more")
+    if weights is not None and weights.shape != logits.shape[1:]:
+        raise ValueError(
+            f"weights of shape {tuple(weights.shape)} with logits of shape {tuple(logits.shape)}; expected (classes,)"
+        )
     log_p = -F.nll_loss(F.log_softmax(logits, 1), labels, reduction="none")
     rest = 1 - log_p.exp()
     if 0 < gamma < 1:  # whose slope at 0 is infinite, and times a log p of 0 NaN; the limit is 0

@@ -13,7 +13,8 @@ from thesislib.longtail.cosine import CosineClassifier
 class Frozen(nn.Module):
     """A copy of a module in evaluation mode for good: no gradient, no new batch-norm statistics.
 
-    A frozen module must not only need no gradient: in training mode its running statistics would still move.
+    A frozen module must not only need no gradient: in training mode its running statistics would still move. Images
+    that need a gradient of their own get one.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -23,7 +24,6 @@ class Frozen(nn.Module):
     def train(self, mode: bool = True) -> Frozen:
         return super().train(False)
 
-    @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         return self.module(x)
 
