@@ -50,7 +50,18 @@ def sensitivity(
 
 
 def passed_on(made: Tensor) -> Tensor:
-    """A feature of images that need a gradient, if one reaches them."""
+    """A feature, if a gradient can go back from it to its images.
+
+    Parameters
+    ----------
+    made : Tensor
+        Of images that need a gradient.
+
+    Raises
+    ------
+    ValueError
+        If none can.
+    """
     if not made.requires_grad:
         raise ValueError(
             "the feature passes no gradient on to its images; leave out torch.no_grad and detach()"
