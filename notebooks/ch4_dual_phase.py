@@ -889,7 +889,7 @@ page.record(
 )
 
 # %% [markdown]
-# *none* is phase II on the tail alone, and shows what the bank is worth: without it the head is forgotten altogether (at `laptop` Many falls to 0 %, all
+# *none* is phase II on the tail alone, and shows what the bank is worth: without it the head is forgotten altogether (on *glyphs_lt* at `laptop` Many falls to 0 %, all
 # classes to 52 where a bank of ten a class has 73). How its images are chosen matters by a few points, the loss that follows by less.
 
 # %% [markdown]

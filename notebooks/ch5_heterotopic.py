@@ -422,7 +422,7 @@ page.record(
 # cross-entropy alone, bit for bit (a test holds it to that). Way (i) has twice the epochs, half of them without labels. *Spread*
 # says how far the specific feature fills its sphere: 1 is evenly, 0 a collapse, which is warned of below a twentieth of the first
 # epoch's, as are features on little more than a line. That of way (i) is measured before its classifier is trained. Its first half takes the rate of all trainings, 0.1, unsearched, and
-# that is too much: at 0.01 it was 8 to 11 points better on two seeds that no table shows, about as good as cross-entropy on one. So its rows are
+# that is too much: on *glyphs_lt* at 0.01, tried by hand, it was 8 to 11 points better on two seeds that no table shows, about as good as cross-entropy on one. So its rows are
 # of a rival that is weaker than it need be, here and in Tables 5.4 to 5.7 and 5.9. What each way costs is in Extra 5.C.
 #
 # ### 5.3.2 A closer look at the feature of self-supervision

@@ -427,6 +427,16 @@ def test_a_frame_without_its_columns_writes_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_record_names_the_sets_that_its_frame_holds():
+    settings = SimpleNamespace(dataset=("digits", "glyphs", "glyphs_many"))
+    for held, named in (
+        (["glyphs_many", "digits"], ("digits", "glyphs_many")),
+        (["synthetic"], ("synthetic",)),
+    ):
+        assert making._data_of(pd.DataFrame({"dataset": held}), settings) == named
+    assert making._data_of(pd.DataFrame({"step": [1]}), settings) == ()
+
+
 def test_a_record_with_a_json_is_whole(written, monkeypatch):
     """Whatever file a crash stops at, no JSON describes files that are not its own."""
     real = records.write_atomic

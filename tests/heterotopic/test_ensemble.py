@@ -419,6 +419,11 @@ def test_images_that_are_no_floating_point_are_told_what_would_do(classifier, ar
 def test_a_batch_of_one_and_a_queue_too_long_are_refused(classifier, around, pictures):
     with pytest.raises(ValueError, match=r"a batch of 1; self-supervision contrasts .*drop_last=True"):
         around(classifier(), ssl="SimSiam").joint(*pair(1))
+    query, key = pair(4)
+    with pytest.raises(ValueError, match=r"query \(4, .*\) and key \(3, .*\); expected two views"):
+        around(classifier(), ssl="SimSiam").joint(query, key[:3])
+    with pytest.raises(TypeError, match=r"strong is a class; StrongView\(\) makes a view"):
+        fit_joint(around(classifier()), pictures, RECIPE, strong=StrongView)
     with pytest.raises(ValueError, match="batch = 1 of 40 images"):
         fit_joint(around(classifier()), pictures, Recipe(epochs=1, batch=1), strong=StrongView())
     with pytest.raises(ValueError, match="a queue of 40 keys with 40 images"):

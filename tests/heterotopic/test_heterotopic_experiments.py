@@ -439,3 +439,8 @@ def test_telling_one_of_a_batch_for_sure_is_the_logarithm_of_its_size():
     assert np.exp(pool.information("digits_lt", training, {"mi_loss": [0.0]})) == pytest.approx(
         n / -(-n // training.recipe.batch)
     )
+
+
+def test_more_images_than_there_are_to_show_are_refused():
+    with pytest.raises(ValueError, match=r"tsne_images = 400; digits_lt has 355 test images"):
+        experiments.fig_5_6(resolve("smoke", tsne_images=400))

@@ -165,3 +165,8 @@ def test_gradients_are_those_of_finite_differences(name):
 def test_an_unknown_bound_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="bound = 'MINE' is not one of variational Gaussian, InfoNCE, CLUB"):
         make_bound("MINE", 3, 2)
+
+
+def test_a_temperature_of_zero_is_refused():
+    with pytest.raises(ValueError, match=r"temperature = 0\.0; expected a positive number"):
+        InfoNCE(3, 2, temperature=0.0)

@@ -152,9 +152,8 @@ class HeterotopicEnsemble(nn.Module):
         Raises
         ------
         ValueError
-            On fewer than two images: batch normalisation of the heads and in-batch negatives need others; on views of
-            different shapes. If the
-            trunk makes no maps, or maps of another number of channels than was announced.
+            On fewer than two images: batch normalisation of the heads and in-batch negatives need others. On views of
+            different shapes. If the trunk makes no maps, or maps of another number of channels than was announced.
         TypeError
             If a view is not of floating point.
         """
