@@ -623,16 +623,18 @@ page.source(phase_two, first="def loss(", last="memory_retentive_loss(")
 
 # %% tags=["hide-input"]
 def searched(frame):
-    """A line a method: its candidates with their accuracies, best first."""
-    rows = []
-    for (name, method), part in frame.groupby(["dataset", "method"], sort=False):
-        part = part.sort_values("accuracy", ascending=False, kind="stable")
-        words = [f"{r.candidate}: {r.accuracy:.1f}" for r in part.itertuples()]
+    """A line a method: its candidates with their mean accuracies over the search's seeds, best first."""
+    rows, names = [], ["dataset", "method"]
+    for (name, method), part in frame.groupby(names, sort=False):
+        means = part.groupby("candidate", sort=False)["accuracy"].mean()
+        means = means.sort_values(ascending=False, kind="stable")
+        words = [f"{candidate}: {value:.1f}" for candidate, value in means.items()]
         rows.append(
             {
                 "dataset": name,
                 "method": method,
                 "accuracy (%), best first": "; ".join(words),
+                "seeds": part["seed"].nunique(),
             }
         )
     return pd.DataFrame(rows)

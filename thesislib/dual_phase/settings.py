@@ -98,6 +98,7 @@ class Settings(ChapterSettings):
     )
     rules: tuple[str, ...] = setting(RULES[:5], choices=RULES, source="table 4.8, " + RECON)
     forms: tuple[str, ...] = setting(FORMS[:4], choices=FORMS, source="table 4.9, " + RECON)
+    searched: int = setting(1, low=1, unit="seeds", source="extra 4.A; none of them is reported")
 
     def column(self, dataset: str, epochs: int | None = None) -> Column:
         """The column of a data set, at the equal schedule unless another is given."""
@@ -105,9 +106,9 @@ class Settings(ChapterSettings):
             return STAND_INS[dataset] if self.profile != "smoke" else STAND_INS[dataset].hasty()
         return cifar(epochs or self.epochs)
 
-    def search_seed(self) -> int:
-        """The seed of extra 4.A, on which settings are chosen and nothing is reported."""
-        return int(np.random.SeedSequence([self.seed, 4]).generate_state(1)[0])
+    def search_seeds(self) -> tuple[int, ...]:
+        """The seeds of extra 4.A, on which settings are chosen and nothing is reported."""
+        return tuple(np.random.SeedSequence([self.seed, 4]).generate_state(self.searched).tolist())
 
     def standing_for(self, name: str) -> str:
         """The data set of this run that is, or stands in for, one of the thesis's; the first if none does."""
@@ -227,7 +228,12 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
         "fig-4.7": sweep("bank", settings.banks, places),
         "fig-4.8": sweep("lambda", settings.retentions),
         "extra-4.A": [
-            {"dataset": (first,), "method": (m,), "candidate": candidates_of(first, m)}
+            {
+                "dataset": (first,),
+                "method": (m,),
+                "candidate": candidates_of(first, m),
+                "seed": settings.search_seeds(),
+            }
             for m in SEARCH
             if m in settings.methods
         ],
@@ -260,8 +266,10 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
     }
 
 
-_RATES = tuple(f"lr={lr}{end}" for end in ("", ", balanced") for lr in (0.3, 0.1, 0.03, 0.01))
-_STAGES = ("lr=0.5", "lr=0.2", "lr=0.05", "lr=0.01")
+_BALANCED = tuple(f"lr={lr}, balanced" for lr in (0.3, 0.1, 0.03, 0.01))
+_RATES = ("lr=0.3", "lr=0.1", "lr=0.03", "lr=0.6, balanced", *_BALANCED)
+_FEWER = ("lr=0.5", "lr=0.2", "lr=0.05", "lr=0.01")
+_STAGES = ("lr=2.0", "lr=1.0", *_FEWER)
 _TAUS = tuple(f"tau={k / 4:g}" for k in range(1, 7))
 SEARCH: dict[str, tuple[str, ...]] = {
     "Dual-phase": _RATES,
@@ -277,10 +285,10 @@ SEARCH: dict[str, tuple[str, ...]] = {
 
 
 def candidates_of(dataset: str, method: str) -> tuple[str, ...]:
-    """Those tried on a data set: on CIFAR-100-LT, where each costs minutes of a GPU, phase II draws classes equally
-    often."""
-    candidates = SEARCH[method]
-    return candidates if dataset != MAIN or candidates != _RATES else candidates[len(_RATES) // 2 :]
+    """Those tried on a data set: on CIFAR-100-LT, where each costs minutes of a GPU, fewer, and phase II draws classes
+    equally often."""
+    tried = (*_BALANCED, *_FEWER, *_TAUS) if dataset == MAIN else SEARCH[method]
+    return tuple(candidate for candidate in SEARCH[method] if candidate in tried)
 
 
 PARTS = ("phase I", "bank", "phase II")
