@@ -1067,15 +1067,20 @@ page.record(
 
 # %% tags=["hide-input"]
 def search_table(frame):
-    """A row a method, a column a candidate; the best one marked."""
+    """A row a method: its candidates with their mean accuracies over the search's seeds, best first."""
     rows = []
     for (name, method), part in frame.groupby(["dataset", "method"], sort=False):
-        means = part.groupby("lambda")["All"].mean()
-        cells = {
-            f"λ = {lam:g}": f"{v:.1f}{' *' if lam == means.idxmax() else ''}"
-            for lam, v in means.items()
-        }
-        rows.append({"dataset": name, "method": method, **cells})
+        means = part.groupby("candidate", sort=False)["All"].mean()
+        means = means.sort_values(ascending=False, kind="stable")
+        words = [f"{candidate}: {value:.1f}" for candidate, value in means.items()]
+        rows.append(
+            {
+                "dataset": name,
+                "method": method,
+                "accuracy (%), best first": "; ".join(words),
+                "seeds": part["seed"].nunique(),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -1182,6 +1187,7 @@ def columns_table():
             "stands for": column.stands_for,
             "network": f"ResNet-{column.depth}, {', '.join(map(str, column.widths))} channels",
             "recipe": f"{r.epochs} epochs of batches of {r.batch}, SGD {r.lr:g}, {r.schedule}, weight decay {r.weight_decay:g}",
+            "self-supervision alone, way (i)": f"the same at {column.alone.lr:g}",
             "cRT": f"{c.epochs} epochs, SGD {c.lr:g}, {c.schedule}",
             "classified view": f"crop, {column.pad} px of padding"
             + (", flip" if column.flip else ""),

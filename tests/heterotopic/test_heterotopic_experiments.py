@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import math
 
 import numpy as np
 import pandas as pd
@@ -140,15 +139,23 @@ def test_what_is_kept_of_a_training_is_the_classifier_it_tells_of():
     assert set(trained("digits_lt", training)["weights"]) == set(model.state_dict())
 
 
-def test_a_step_of_initialisation_costs_both_of_its_trainings_and_its_spread_is_the_first_one_s():
+def test_initialisation_starts_at_a_rate_of_its_own_and_its_spread_is_the_first_stage_s():
     frame = experiments.fig_5_3(SMOKE).set_index(["method", "seed"])
+    column = SMOKE.column("digits_lt")
     for seed in SMOKE.seeds():
         training, _ = case(SMOKE, "digits_lt", BEFORE, seed)
-        first, second = pretrained("digits_lt", training), trained("digits_lt", training)
-        steps = math.ceil(len(images_of("digits_lt", None)["train_labels"]) / training.recipe.batch)
-        both = (first["history"]["seconds"][-1] + second["history"]["seconds"][-1]) / steps
+        assert training.attached.before == column.alone and training.recipe == column.recipe
+        other, _ = case(SMOKE, "digits_lt", BEFORE, seed, rate=0.5)
+        assert (
+            other.attached.before == dataclasses.replace(column.alone, lr=0.5)
+            and other.recipe == column.recipe
+        )
+        first = pretrained("digits_lt", training)
+        assert any(
+            not torch.equal(weights, first["weights"][name])
+            for name, weights in pretrained("digits_lt", other)["weights"].items()
+        )
         row = frame.loc[BEFORE, seed]
-        assert row["seconds a step"] == pytest.approx(both, rel=1e-4)
         assert row["spread"] == pytest.approx(first["history"]["spread"][-1], rel=1e-4) and row["spread"] > 0
         ours = trained("digits_lt", case(SMOKE, "digits_lt", OURS, seed)[0])["history"]
         assert frame.loc[OURS, seed]["spread"] == pytest.approx(ours["spread"][-1], rel=1e-4)
@@ -286,7 +293,7 @@ def test_the_whole_chapter_needs_no_more_trainings_than_the_page_says(monkeypatc
         classes = len(images_of(dataset, training.ratio)["counts"])
         curve = [np.full(15, 0.1)] * 3
         got = {"by class": [0.5] * classes, "ECE": dict.fromkeys((10, 15, 20), 0.1), "reliability": curve}
-        return got | {"history": history, "step": 1.0, "spread": 0.5, "made on": "test"}
+        return got | {"history": history, "spread": 0.5, "made on": "test"}
 
     def features(dataset, training, count):
         seen.add((dataset, training))
@@ -314,7 +321,9 @@ def test_the_whole_chapter_needs_no_more_trainings_than_the_page_says(monkeypatc
     assert len(seen) <= CAP
     page = (sources.PACKAGE.parent / "notebooks" / "ch5_heterotopic.py").read_text(encoding="utf-8")
     assert f"trains {len(seen)} networks at `laptop`" in page
-    first = sum(training.attached is not None and training.attached.before for _, training in seen)
+    first = sum(
+        training.attached is not None and training.attached.before is not None for _, training in seen
+    )
     assert first == 10 and "ten of them have a training of self-supervision before it" in page
 
 
@@ -391,11 +400,12 @@ def test_the_gpu_s_networks_differ_by_as_much_as_the_page_says():
 
 def test_the_weight_on_cifar_is_the_best_of_the_recorded_search():
     file = sources.PACKAGE.parent / "data" / "recorded" / "cifar100_lt-paper" / "extra-5.B.csv"
-    mean = pd.read_csv(file).groupby(["method", "lambda"])["All"].mean()
+    mean = pd.read_csv(file).groupby(["method", "candidate"])["All"].mean()
     paper = PROFILES["paper"]
-    assert set(mean.index.get_level_values("lambda")) == set(paper.search_lam)
+    assert set(mean.index.get_level_values("candidate")) == {f"lambda={lam:g}" for lam in paper.search_lam}
     for method, found_there in mean.groupby("method"):
-        assert paper.weight("cifar100_lt", OURS, method) == found_there.idxmax()[1]
+        best = found_there.idxmax()[1]
+        assert best == f"lambda={paper.weight('cifar100_lt', OURS, method):g}"
 
 
 def test_this_chapter_s_half_of_the_side_by_side_is_its_table():

@@ -6,7 +6,7 @@ self-supervision.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thesislib.heterotopic.views import StrongView
 from thesislib.recipe import Recipe
@@ -25,7 +25,9 @@ class Column:
     depth, widths : int, tuple of int
         Of the CIFAR residual network.
     recipe : Recipe
-        Of every training but the last: plain, joint, and self-supervision alone.
+        Of every training but the next two: plain and joint.
+    alone : Recipe
+        Of self-supervision alone, the first stage of way (i).
     crt : Recipe
         Of the classifier's fine-tuning.
     pad : int
@@ -46,6 +48,7 @@ class Column:
     depth: int
     widths: tuple[int, ...]
     recipe: Recipe
+    alone: Recipe
     crt: Recipe
     pad: int
     flip: bool
@@ -60,9 +63,9 @@ def cifar(dataset: str, epochs: int) -> Column:
     """ResNet-32 on CIFAR-LT with the recipe of Cao et al. 2019, whose 200 epochs are scaled to fewer.
 
     MoCo v2's weight is the best of the recorded Extra 5.B for ours on CIFAR-100-LT; ways (ii) and (iii) share it, and
-    so do CIFAR-10-LT and the other methods. Nothing else of self-supervision is tuned on these sets, neither MoCo v2's
-    temperature nor its queue, which is well below the number of images. The classifier is fine-tuned for a quarter of
-    the epochs, as chapter 4 does.
+    so do CIFAR-10-LT and the other methods. Nothing else of self-supervision is tuned on these sets, neither the rate
+    of way (i)'s first stage nor MoCo v2's temperature nor its queue, which is well below the number of images. The
+    classifier is fine-tuned for a quarter of the epochs, as chapter 4 does.
     """
     recipe = Recipe(
         epochs=epochs,
@@ -81,6 +84,7 @@ def cifar(dataset: str, epochs: int) -> Column:
         depth=32,
         widths=(16, 32, 64),
         recipe=recipe,
+        alone=recipe,
         crt=Recipe(
             epochs=max(1, epochs // 4),
             batch=128,
@@ -101,13 +105,15 @@ def cifar(dataset: str, epochs: int) -> Column:
 def small(stands_for: str, *, queue: int, lam: tuple[tuple[str, float], ...]) -> Column:
     """ResNet-8 of half the width on small pictures of characters, which must not be mirrored."""
     epochs = 28
+    recipe = Recipe(
+        epochs=epochs, batch=64, lr=0.1, weight_decay=5e-4, schedule="one-cycle", test_every=epochs
+    )
     return Column(
         stands_for=stands_for,
         depth=8,
         widths=(8, 16, 32),
-        recipe=Recipe(
-            epochs=epochs, batch=64, lr=0.1, weight_decay=5e-4, schedule="one-cycle", test_every=epochs
-        ),
+        recipe=recipe,
+        alone=replace(recipe, lr=0.01),
         crt=Recipe(epochs=5, batch=64, lr=0.5, weight_decay=5e-4, schedule="cosine"),
         pad=1,
         flip=False,

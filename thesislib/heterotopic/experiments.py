@@ -32,6 +32,7 @@ from thesislib.heterotopic.settings import (
     SHOTS,
     SIDE_BY_SIDE,
     TIMES_OVER,
+    VARIANTS,
     WITHOUT,
     Settings,
     grids,
@@ -100,8 +101,7 @@ def fig_5_3(settings: Settings) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Keys ``dataset``, ``method``, ``seed``; values ``Many``, ``Medium``, ``Few``, ``All`` (accuracy, %), ``spread``
-        (of the specific feature at the end; 0 without one), ``seconds a step`` (of (i), which is trained twice, a step
-        of self-supervision and one of the classifier; its spread is the former's), ``made on``.
+        (of the specific feature at the end, of (i) before its classifier is trained; 0 without one), ``made on``.
     """
     rows = []
     for dataset in settings.dataset:
@@ -109,8 +109,7 @@ def fig_5_3(settings: Settings) -> pd.DataFrame:
             for seed in settings.seeds():
                 got = found(settings, dataset, method, seed)
                 keys = {"dataset": dataset, "method": method, "seed": seed}
-                facts = {"spread": got["spread"], "seconds a step": got["step"]}
-                rows.append(keys | _scores(dataset, got) | facts)
+                rows.append(keys | _scores(dataset, got) | {"spread": got["spread"]})
     return _rounded(pd.DataFrame(rows))
 
 
@@ -296,23 +295,24 @@ def side_by_side(settings: Settings) -> pd.DataFrame:
 
 
 def extra_5_b(settings: Settings) -> pd.DataFrame:
-    """The search for lambda, first data set: by one rule, the same candidates for every method.
+    """The search for lambda and for way (i)'s rate, first data set: the same candidates for every method of a kind.
 
     Returns
     -------
     pandas.DataFrame
-        Keys ``dataset``, ``method`` (a variant, or ours with a self-supervised method), ``lambda``, ``seed``; values
-        ``All`` (accuracy, %), ``seconds`` of the training.
+        Keys ``dataset``, ``method`` (a variant, or ours with a self-supervised method), ``candidate``, ``seed``; value
+        ``All`` (accuracy, %).
     """
-    (dataset,), rows = grids(settings)["extra-5.B"]["dataset"], []
-    for method in grids(settings)["extra-5.B"]["method"]:
-        variant, changes = (method, {}) if method in (SHARED, GENERIC) else (OURS, {"ssl": method})
-        for lam in settings.search_lam:
-            for seed in settings.search_seeds():
-                got = found(settings, dataset, variant, seed, lam=lam, **changes)
-                keys = {"dataset": dataset, "method": method, "lambda": lam, "seed": seed}
-                facts = {"seconds": sum(got["history"]["seconds"])}
-                rows.append(keys | {"All": by_shot(dataset, got["by class"])["All"]} | facts)
+    rows = []
+    for block in grids(settings)["extra-5.B"]:
+        (dataset,), (method,) = block["dataset"], block["method"]
+        variant, changes = (method, {}) if method in VARIANTS else (OURS, {"ssl": method})
+        for candidate, seed in itertools.product(block["candidate"], block["seed"]):
+            name, _, value = candidate.partition("=")
+            tried = {{"lambda": "lam", "lr": "rate"}[name]: float(value)} if value else {}
+            got = found(settings, dataset, variant, seed, **changes, **tried)
+            keys = {"dataset": dataset, "method": method, "candidate": candidate, "seed": seed}
+            rows.append(keys | {"All": by_shot(dataset, got["by class"])["All"]})
     return _rounded(pd.DataFrame(rows))
 
 

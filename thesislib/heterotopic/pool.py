@@ -35,7 +35,14 @@ FINISHED = ("cRT", OURS_CRT)
 
 
 def case(
-    settings: Settings, dataset: str, method: str, seed: int, *, ratio: float | None = None, **changes: Any
+    settings: Settings,
+    dataset: str,
+    method: str,
+    seed: int,
+    *,
+    ratio: float | None = None,
+    rate: float | None = None,
+    **changes: Any,
 ) -> tuple[Training, Recipe | None]:
     """What a method is on a data set: its training, and the recipe of cRT if the classifier is fine-tuned.
 
@@ -48,6 +55,8 @@ def case(
     seed : int
     ratio : float, optional
         Imbalance ratio; None: the data set's own. Recipe and weights are the data set's at any.
+    rate : float, optional
+        Of self-supervision alone, way (i)'s first stage; None: the column's.
     **changes
         Fields of :class:`SelfSupervision` to change; options and weight follow the method of ``ssl``. What a
         variant does without stays away.
@@ -81,7 +90,13 @@ def case(
     )
     # What a variant does without goes last: nothing may bring it back.
     lacks: dict[str, Any] = {
-        BEFORE: {"filter": "", "bound": None, "lam": 1.0, "eta": 0.0, "before": True},
+        BEFORE: {
+            "filter": "",
+            "bound": None,
+            "lam": 1.0,
+            "eta": 0.0,
+            "before": column.alone if rate is None else replace(column.alone, lr=rate),
+        },
         SHARED: {"filter": "", "bound": None, "eta": 0.0},
         GENERIC: {"bound": None, "eta": 0.0},
         OURS: {},

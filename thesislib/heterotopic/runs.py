@@ -59,8 +59,8 @@ class SelfSupervision:
     lam, eta : float
     dim : int
     view : StrongView
-    before : bool
-        Variant (i): self-supervision alone, for as many epochs, before the classifier is trained without it.
+    before : Recipe or None
+        Variant (i): of self-supervision alone, before the classifier is trained without it.
     """
 
     ssl: str
@@ -71,7 +71,7 @@ class SelfSupervision:
     eta: float
     dim: int
     view: StrongView
-    before: bool = False
+    before: Recipe | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,14 +158,13 @@ def trained(dataset: str, training: Training) -> dict:
     -------
     dict
         ``weights`` (a state dict of the classifier alone, on the CPU), ``branch`` (of trunk, Filter and MLP, None
-        without any), ``history`` (columns of the training's frame; of variant (i) the classifier's), ``step`` (seconds
-        a step, in the last epoch), ``spread`` (of the specific feature at the end; 0 without one). Variant (i) takes
-        each step twice, first without labels: its ``step`` is the sum of both, and ``spread`` that of the first stage.
+        without any), ``history`` (columns of the training's frame; of variant (i) the classifier's), ``spread`` (of
+        the specific feature at the end, of variant (i) that of its first stage; 0 without one).
     """
     model, attached = fresh(dataset, training), training.attached
     train, options = _data_and_options(dataset, training)
     weak, joint, first = CropFlip(training.pad, training.flip), None, None
-    if attached is not None and not attached.before:
+    if attached is not None and attached.before is None:
         joint = ensemble(model, attached, size=train[0].shape[-1], seed=training.seed)
         options["loss"] = _loss(dataset, training)
         history = fit_joint(joint, train, training.recipe, weak=weak, strong=attached.view, **options)
@@ -174,15 +173,13 @@ def trained(dataset: str, training: Training) -> dict:
             first = pretrained(dataset, training)
             model.load_state_dict(first["weights"])
         history = fit(model, train, training.recipe, augment=weak, loss=_loss(dataset, training), **options)
-    kept = _kept(model, joint, history, steps=-(-len(train[1]) // training.recipe.batch))
-    if first is not None:
-        kept |= {"step": first["step"] + kept["step"], "spread": first["spread"]}
-    return kept
+    kept = _kept(model, joint, history)
+    return kept if first is None else kept | {"spread": first["spread"]}
 
 
 @memoised(data="dataset")
 def pretrained(dataset: str, training: Training) -> dict:
-    """Self-supervision alone, for as many epochs as the classifier is trained for; both views are strong.
+    """Self-supervision alone, by the recipe of ``attached.before``; both views are strong.
 
     Returns
     -------
@@ -193,8 +190,8 @@ def pretrained(dataset: str, training: Training) -> dict:
     train, options = _data_and_options(dataset, training)
     joint = ensemble(model, attached, size=train[0].shape[-1], seed=training.seed)
     view = attached.view
-    history = fit_joint(joint, train, training.recipe, weak=view, strong=view, supervised=False, **options)
-    return _kept(model, joint, history, steps=-(-len(train[1]) // training.recipe.batch))
+    history = fit_joint(joint, train, attached.before, weak=view, strong=view, supervised=False, **options)
+    return _kept(model, joint, history)
 
 
 @memoised(data="dataset")
@@ -210,8 +207,7 @@ def measured(dataset: str, training: Training, finish: Recipe | None = None) -> 
     -------
     dict
         ``by class``: accuracy of each class, list. ``ECE``: by number of bins. ``reliability``: mean confidence, gap
-        and share of 15 bins. ``history``, ``step``, ``spread``: of :func:`trained`, so that the step of variant (i) is
-        one of each stage. ``made on``: device, precision and library.
+        and share of 15 bins. ``history``, ``spread``: of :func:`trained`. ``made on``: device, precision and library.
     """
     data, made = images_of(dataset, training.ratio), trained(dataset, training)
     model = network(dataset, training).to(training.device)
@@ -224,7 +220,6 @@ def measured(dataset: str, training: Training, finish: Recipe | None = None) -> 
         "ECE": {bins: expected_calibration_error(logits, labels, bins) for bins in BINS},
         "reliability": [values.tolist() for values in reliability(logits, labels)],
         "history": made["history"],
-        "step": made["step"],
         "spread": made["spread"],
         "made on": made_on(training.device, training.precision),
     }
@@ -279,12 +274,11 @@ def _loss(dataset: str, training: Training) -> Callable[[Tensor, Tensor, int], T
     return lambda logits, labels, epoch: balanced_softmax_loss(logits, labels, prior)
 
 
-def _kept(model: nn.Module, joint: nn.Module | None, history: pd.DataFrame, steps: int) -> dict:
+def _kept(model: nn.Module, joint: nn.Module | None, history: pd.DataFrame) -> dict:
     return {
         "weights": _on_cpu(model),
         "branch": None if joint is None else _on_cpu(joint.branch),
         "history": history.to_dict("list"),
-        "step": float(history["seconds"].iloc[-1]) / steps,
         "spread": 0.0 if joint is None else float(history["spread"].iloc[-1]),
     }
 

@@ -77,9 +77,12 @@ class Settings(ChapterSettings):
     )
     bounds: tuple[str, ...] = setting(BOUNDS, choices=BOUNDS, source="table 5.8; " + OURS_TO_CHOOSE)
     ssl_methods: tuple[str, ...] = setting(SSL, choices=SSL, source="table 5.9; " + OURS_TO_CHOOSE)
-    searched: int = setting(2, low=1, unit="seeds", source="extra 5.B; none of them is reported")
+    searched: int = setting(1, low=1, unit="seeds", source="extra 5.B; none of them is reported")
     search_lam: tuple[float, ...] = setting(
         (0.03, 0.1, 0.3), low=0, symbol=r"\lambda", source="extra 5.B; " + OURS_TO_CHOOSE
+    )
+    search_rates: tuple[float, ...] = setting(
+        (0.01, 0.03, 0.1), low=0, source="extra 5.B, self-supervision alone; " + OURS_TO_CHOOSE
     )
     tsne_images: int = setting(355, low=60, unit="images", source="figure 5.6; " + OURS_TO_CHOOSE)
     inverted: int = setting(3, low=1, unit="images", source="figure 5.1; " + OURS_TO_CHOOSE)
@@ -91,8 +94,12 @@ class Settings(ChapterSettings):
         column = STAND_INS[dataset] if dataset in STAND_INS else cifar(dataset, self.epochs)
         if self.profile != "smoke":
             return column
+        short = {"epochs": 2, "test_every": 2}
         return replace(
-            column, recipe=replace(column.recipe, epochs=2, test_every=2), crt=replace(column.crt, epochs=1)
+            column,
+            recipe=replace(column.recipe, **short),
+            alone=replace(column.alone, **short),
+            crt=replace(column.crt, epochs=1),
         )
 
     def weight(self, dataset: str, method: str, ssl: str) -> float:
@@ -111,6 +118,13 @@ class Settings(ChapterSettings):
         """The data set of Extra 5.A: one on which both methods are tuned, or the first if the run has none."""
         return next((d for d in TUNED if d in self.dataset), self.dataset[0])
 
+    def candidates(self) -> dict[str, tuple[str, ...]]:
+        """Rows of Extra 5.B and what is tried for each: a weight, or the rate of self-supervision alone."""
+        weights = tuple(f"lambda={lam:g}" for lam in self.search_lam)
+        rates = tuple(f"lr={rate:g}" for rate in self.search_rates)
+        of = {BASE: ("nothing",), BEFORE: rates, SHARED: weights, GENERIC: weights}
+        return {m: of[m] for m in of if m in self.variants} | dict.fromkeys(self.ssl_methods, weights)
+
     def search_seeds(self) -> tuple[int, ...]:
         """Seeds of the search: those of another root."""
         return replace(self, seed=self.seed + 1_000_003, first_repeat=0, repeats=self.searched).seeds()
@@ -124,8 +138,8 @@ PROFILES: dict[str, Settings] = {
         sweep_lam=(0.03,),
         bounds=("variational Gaussian",),
         ssl_methods=("MoCo v2", "rotation"),
-        searched=1,
         search_lam=(1.0,),
+        search_rates=(0.1,),
         tsne_images=60,
         inverted=1,
         steps=5,
@@ -215,12 +229,10 @@ def grids(settings: Settings) -> dict[str, dict[str, tuple] | list[dict[str, tup
         ],
         "tab-5.9": {"dataset": first, "method": (BASE, BEFORE, *settings.ssl_methods), "seed": seeds},
         "extra-5.A": {"dataset": (settings.beside(),), "method": SIDE_BY_SIDE, "seed": seeds, "shot": SHOTS},
-        "extra-5.B": {
-            "dataset": first,
-            "method": (*(v for v in (SHARED, GENERIC) if v in settings.variants), *settings.ssl_methods),
-            "lambda": settings.search_lam,
-            "seed": settings.search_seeds(),
-        },
+        "extra-5.B": [
+            {"dataset": first, "method": (m,), "candidate": candidates, "seed": settings.search_seeds()}
+            for m, candidates in settings.candidates().items()
+        ],
         "extra-5.C": {
             "dataset": first,
             "method": (BASE, SHARED, GENERIC, *settings.ssl_methods),

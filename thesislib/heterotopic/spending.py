@@ -30,8 +30,9 @@ def training_images(dataset: str, training: Training, finish: Recipe | None = No
         The union over several results is what they cost: a training that two of them share is one key.
     """
     n = len(images_of(dataset, training.ratio)["train_labels"])
-    twice = training.attached is not None and training.attached.before  # self-supervision first, by itself
-    spent: dict[object, int] = {(dataset, training): (1 + twice) * training.recipe.epochs * n}
+    alone = training.attached.before if training.attached is not None else None
+    epochs = training.recipe.epochs + (alone.epochs if alone is not None else 0)
+    spent: dict[object, int] = {(dataset, training): epochs * n}
     if finish is not None:
         spent[dataset, training, finish] = finish.epochs * n
     return spent
