@@ -185,6 +185,7 @@ class TestOwnFiles:
         [
             (b"", "holds 0 rows"),
             (b"+1\n-1\n", "holds 2 rows and not one feature"),
+            (b"+1 1000000000:2\n-1 1:1\n", "a feature of index 1,000,000,000; up to 134,217,728 are read"),
             (b"+1 1:2\n-1 1:nan\n", "1 features are NaN or infinite"),
             (b"+1 1:inf 2:-inf\n-1 1:1\n", "2 features are NaN or infinite"),
             (b"+1 1:2\n+1 1:3\n", r"has the labels 1\.0; expected both of -1 and 1"),

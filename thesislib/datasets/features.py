@@ -16,6 +16,8 @@ from thesislib.datasets.content import read_npz
 from thesislib.datasets.places import Found, locate
 
 LABEL_PAIRS = ((-1, 1), (0, 1), (1, 2))
+MOST_COLUMNS = 2**27
+"""Some four times the widest set of LIBSVM's page: a larger index is a slip, and one vector of weights a gigabyte."""
 
 
 def load_features(name_or_path: str | os.PathLike) -> tuple[np.ndarray | sparse.csr_matrix, np.ndarray]:
@@ -42,7 +44,7 @@ def load_features(name_or_path: str | os.PathLike) -> tuple[np.ndarray | sparse.
     ------
     DatasetError
         If it is unknown, missing or damaged; if a file of the catalogue has other counts than it ought to; if
-        a feature is not finite; if the labels are not one of the three pairs.
+        a feature is not finite; if the labels are not one of the three pairs; if a column is numbered above 2^27.
 
     Notes
     -----
@@ -87,9 +89,14 @@ def _svmlight(found: Found) -> tuple[sparse.csr_matrix, np.ndarray]:
 
     columns = found.entry.counts["columns"] if found.entry else None
     try:
-        return load_svmlight_file(str(found.path), n_features=columns)
+        X, y = load_svmlight_file(str(found.path), n_features=columns)
     except Exception as error:  # bz2, zlib and the parser raise several kinds on a damaged file
         raise DatasetError(f"{found.path} is cut short, damaged or not LIBSVM's format: {error}") from error
+    if X.shape[1] > MOST_COLUMNS:
+        raise DatasetError(
+            f"{found.path} has a feature of index {X.shape[1]:,}; up to {MOST_COLUMNS:,} are read"
+        )
+    return X, y
 
 
 def _npz(path: Path) -> tuple[np.ndarray, np.ndarray]:

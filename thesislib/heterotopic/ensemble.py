@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import torch
@@ -74,8 +74,8 @@ class HeterotopicEnsemble(nn.Module):
     Raises
     ------
     ValueError
-        On an unknown method or bound, with the known ones, on a negative weight, on an option out of range, and
-        if the classifier, whose feature the bound is on, takes another number of channels. Maps of another number
+        On an unknown method or bound, with the known ones, on a negative weight, on a size below 1 or an option out
+        of range, and if the classifier, whose feature the bound is on, takes another number of channels. Maps of another number
         are refused when the first are seen.
     TypeError
         If the Filter is no module, or the self-supervised method has no such option.
@@ -111,6 +111,9 @@ class HeterotopicEnsemble(nn.Module):
         for name, weight in (("lam", lam), ("eta", eta)):
             if not (isinstance(weight, Real) and 0 <= weight < math.inf):
                 raise ValueError(f"{name} = {weight!r}; expected a number, 0 or more")
+        for name, count in (("channels", channels), ("dim", dim)):
+            if not isinstance(count, Integral) or count < 1:
+                raise ValueError(f"{name} = {count!r}; expected a whole number from 1 on")
         if bound and isinstance(classifier, nn.Linear) and classifier.in_features != channels:
             raise ValueError(
                 f"channels = {channels!r}, but the classifier takes {classifier.in_features}; "
