@@ -459,8 +459,8 @@ def test_numbers_of_channels_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="channels = 16, but the map that is classified has 8"):
         fit_joint(HeterotopicEnsemble(trunk, nn.Linear(16, 2), **same), data, recipe, strong=strong)
     for size in ({"dim": 2.5}, {"dim": 0}, {"channels": -8}):
-        (given,) = size.items()
-        with pytest.raises(ValueError, match="%s = %s; expected a whole number from 1 on" % given):
+        ((name, value),) = size.items()
+        with pytest.raises(ValueError, match=f"{name} = {value}; expected a whole number from 1 on"):
             HeterotopicEnsemble(trunk, nn.Linear(8, 2), **same | size)
     wider = {"filter": nn.Conv2d(8, 16, 1), "channels": 16, "queue": 4}  # which without a bound will do
     fit_joint(HeterotopicEnsemble(trunk, nn.Linear(8, 2), bound=None, **wider), data, recipe, strong=strong)

@@ -75,8 +75,8 @@ class HeterotopicEnsemble(nn.Module):
     ------
     ValueError
         On an unknown method or bound, with the known ones, on a negative weight, on a size below 1 or an option out
-        of range, and if the classifier, whose feature the bound is on, takes another number of channels. Maps of another number
-        are refused when the first are seen.
+        of range, and if the classifier, whose feature the bound is on, takes another number of channels. Maps of
+        another number are refused when the first are seen.
     TypeError
         If the Filter is no module, or the self-supervised method has no such option.
 
