@@ -153,7 +153,10 @@ def test_two_way_bootstrap_has_satterthwaites_degrees_of_freedom(seed_sd, item_s
     found = paired_bootstrap(gain, np.zeros_like(gain), unit="", draws=20_000)
     # Of an additive table the spread is known: seeds are resampled with their k / (k - 1), items as they are.
     spread = np.sqrt(a + b * 59 / 60)
-    assert found.estimate == pytest.approx(0, abs=1e-12)
+    assert found.estimate == pytest.approx(0, abs=1e-12) and (found.n, found.pairs) == (
+        60,
+        "images, by 5 seeds",
+    )
     assert (found.high - found.low) / 2 == pytest.approx(stats.t.ppf(0.975, freedom) * spread, rel=0.03)
 
 

@@ -137,7 +137,7 @@ def test_the_citation_names_the_version():
     assert {"cff-version", "message", "title", "authors"} <= set(found)
     assert str(found["version"]) == PROJECT["project"]["version"]
     assert found["license"] == PROJECT["project"]["license"]
-    assert PROJECT["project"]["version"] in (ROOT / "CHANGELOG.md").read_text()
+    assert f"## {found['version']} ({found['date-released']})" in (ROOT / "CHANGELOG.md").read_text()
 
 
 # ---- notebooks

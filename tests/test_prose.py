@@ -336,7 +336,22 @@ def undecided(identity, words):
     return claim(identity, words)["verdict"] == "undecided"
 
 
+def inside():
+    """Whether each method's best candidate on the glyphs is neither the smallest nor the largest of its kind."""
+    rows = frame("extra-4.A", "glyphs_lt-laptop")
+    numbers = rows["candidate"].str.extract(r"=([\d.]+)(.*)")
+    rows = rows.assign(value=numbers[0].astype(float), kind=numbers[1])
+    means = rows.groupby(["method", "kind", "value"])["accuracy"].mean()
+    best = [values.idxmax()[1:] for _, values in means.groupby("method")]
+    found = [means.loc[method] for method in means.index.unique("method")]
+    return all(
+        of.loc[kind].index.min() < value < of.loc[kind].index.max()
+        for of, (kind, value) in zip(found, best, strict=True)
+    )
+
+
 ORDERS = {
+    "every best candidate there lies inside its row, between two that are worse": inside,
     "dual-phase's tail rows are the shortest of all, measured by its head rows": lambda: (
         frame("extra-4.C").groupby("method")["row length"].mean().idxmin() == "Dual-phase"
     ),

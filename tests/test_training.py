@@ -708,6 +708,10 @@ def test_weights_that_are_not_finite_are_not_kept(tmp_path):
         *(
             {"epochs": 0},
             {"batch": 0},
+            {"batch": 64.5},
+            {"epochs": 1.5},
+            {"pad": 1.5},
+            {"test_every": 1.5},
             {"optimiser": "sgd"},
             {"lr": 0.0},
             {"lr": math.inf},

@@ -156,7 +156,8 @@ def paired_bootstrap(
     weight = of_seeds**2 / (seeds - 1) + of_items**2 / (items - 1)
     freedom = (of_seeds + of_items) ** 2 / weight if weight > 0 else seeds - 1
     centre, reach = float(gain.mean()), float(special.stdtrit(freedom, 0.975) * spread)
-    return Comparison(centre, centre - reach, centre + reach, items, pairs, unit, label)
+    both = f"{pairs}, by {seeds} seeds"
+    return Comparison(centre, centre - reach, centre + reach, items, both, unit, label)
 
 
 def paired_shares(

@@ -36,7 +36,8 @@ def predict(
     Returns
     -------
     Tensor, shape (n, classes)
-        float32 at either precision, on the model's device; an ordinary tensor, which autograd may use.
+        float32 at either precision, of a model in double precision float64; on the model's device. An ordinary tensor,
+        which autograd may use.
 
     Raises
     ------

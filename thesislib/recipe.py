@@ -82,8 +82,8 @@ class Recipe:
                 object.__setattr__(self, field.name, value.item())
         milestones = self.milestones
         rules = {
-            "epochs": (self.epochs >= 1, "at least 1"),
-            "batch": (self.batch >= 1, "at least 1"),
+            "epochs": (_whole(self.epochs, 1), "a whole number from 1 on"),
+            "batch": (_whole(self.batch, 1), "a whole number from 1 on"),
             "optimiser": (self.optimiser in OPTIMISERS, f"one of {', '.join(OPTIMISERS)}"),
             "lr": (0 < self.lr < math.inf, "positive and finite"),
             "momentum": (0 <= self.momentum < 1, "0 to below 1"),
@@ -93,14 +93,18 @@ class Recipe:
             "milestones": (milestones == tuple(sorted(milestones)), "increasing epochs"),
             "factor": (0 < self.factor < math.inf, "positive and finite"),
             "warmup": (0 <= self.warmup <= self.epochs, "0 to the number of epochs"),
-            "pad": (self.pad >= 0, "0 or more"),
-            "test_every": (self.test_every >= 1, "at least 1"),
+            "pad": (_whole(self.pad, 0), "a whole number from 0 on"),
+            "test_every": (_whole(self.test_every, 1), "a whole number from 1 on"),
         }
         for name, (good, expected) in rules.items():
             if not good:
                 raise ValueError(f"{name} = {getattr(self, name)!r}; expected {expected}")
         if milestones and self.schedule != "steps":
             raise ValueError(f"milestones = {milestones!r} mean nothing to schedule = {self.schedule!r}")
+
+
+def _whole(value: object, low: int) -> bool:
+    return isinstance(value, int) and value >= low
 
 
 def learning_rate(recipe: Recipe, epoch: int, step: int = 0, steps: int = 1) -> float:

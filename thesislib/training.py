@@ -98,7 +98,8 @@ def fit(
         Evaluated every ``recipe.test_every`` epochs.
     loss : callable, optional
         ``loss(logits, labels, epoch)``, a mean over the batch; cross-entropy by default. The epoch, from 0,
-        serves deferred re-weighting. Logits arrive in float32 at either precision. One that remembers anything from
+        serves deferred re-weighting. Logits arrive in float32 at either precision (of a model in
+        double precision in float64). One that remembers anything from
         step to step needs ``state_dict`` and ``load_state_dict``, as modules have, for a checkpoint to keep it.
     sampler : callable, optional
         ``sampler(epoch, generator)`` gives an epoch's indices in their order, int64, repeated or left out as
@@ -113,8 +114,8 @@ def fit(
         that is ten times slower than float32, and a warning says so.
     seed : int
     checkpoint : path, optional
-        Written after each epoch. If it exists, training goes on from there, given the same recipe, data, seed and
-        `facts`; with ``keep_best`` also the same test data.
+        Written after each epoch. If it exists, training goes on from there, given the same recipe, precision, data,
+        seed and `facts`; with ``keep_best`` also the same test data.
     facts : mapping, optional
         What else a continued training must have in common with its beginning, as numbers, text and lists of them by
         name: a checkpoint cannot look into `loss`, `sampler` or `augment`.

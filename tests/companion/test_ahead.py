@@ -42,6 +42,9 @@ def test_an_error_is_told_by_the_notebook_alone(project):
 def test_workers_are_refused_where_they_mean_nothing(project):
     done = project.thesis("run", "ch1", "--profile", "smoke", "--workers", "0", code=2)
     assert done.stderr == "thesis: --workers is at least 1\n"
+    words = ("--only", "fig-1.1", "--workers", "2", "--threads", "2")
+    done = project.thesis("run", "ch1", "--profile", "smoke", *words, code=2)
+    assert "each of several --workers computes on one thread" in done.stderr
     assert not (project.root / "_build").exists()
 
 

@@ -51,7 +51,13 @@ def test_parts_of_one_artefact_are_merged_and_replace_no_longer_record(project):
     project.thesis("keep", shard(project, "--only", "fig-1.1", *alone, "-p", "seed", "2"), "--part")
     before = (base / "fig-1.1.csv").read_bytes()
     refused = project.thesis("keep", "--merge", "digits-paper/fig-1.1", code=2).stderr
-    assert "has 8 rows and its parts 4" in refused and (base / "fig-1.1.csv").read_bytes() == before
+    assert (
+        "has 8 rows, which 4 would replace; --part keeps a shard" in refused
+        and (base / "fig-1.1.csv").read_bytes() == before
+    )
+    forgotten = shard(project, "--only", "fig-1.1", *alone, "-p", "seed", "3")
+    assert "has 8 rows, which 4 would replace" in project.thesis("keep", forgotten, code=2).stderr
+    assert (base / "fig-1.1.csv").read_bytes() == before
     assert "no parts of fig-2.1" in project.thesis("keep", "--merge", "digits-paper/fig-2.1", code=2).stderr
 
 
@@ -95,6 +101,12 @@ def test_stale_until_a_replay_agrees(project):
     assert recorded_states(project) == {"fig-1.1": "thesis-data", "tab-1.1": "stale"}
     shown = project.thesis("show", "fig-1.1", "--recorded").stdout
     assert "2 of its 10 rows were run again" in shown
+    assert project.thesis("show", "tab-2.1", "--recorded", "--json", code=2).stdout == ""
+    record = json.loads(path.read_text())
+    record["provenance"]["carried"] = "a name changed"
+    path.write_text(json.dumps(record))
+    shown = project.thesis("show", "fig-1.1", "--recorded").stdout
+    assert "2 of its 10 rows were run again" in shown and "as recorded; a name changed" in shown
 
     before = path.read_bytes()
     project.edit("thesislib/toy_shared.py", "2.0 / 2", "1.5")

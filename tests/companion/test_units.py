@@ -796,6 +796,8 @@ def test_the_png_shows_the_same_as_the_svg_was_drawn_from(style):
         (-5, "-5", "-5"),
         (5.0, "5", "+5"),
         (9999, "9999", "+9999"),
+        (999.6, "1000", "+1000"),
+        (999.4, "999", "+999"),
         (12345, "12,345", "+12,345"),
         (252009.0, "252,009", "+252,009"),
         (3.14159, "3.14", "+3.14"),
@@ -1143,3 +1145,18 @@ def test_means_as_a_table_shows_them():
     mean, low, high = map(float, re.findall(r"\d+", blocks.interval(values)))
     assert mean == round(values.mean())
     assert [mean - low, high - mean] == pytest.approx([1.96 * values.std() / 20] * 2, abs=1)
+
+
+def test_a_book_that_does_not_render_leaves_the_last_one(tmp_path):
+    site = tmp_path / "html"
+    site.mkdir()
+    (site / "index.html").write_text("before")
+    with pytest.raises(KeyboardInterrupt), book._aside(site):
+        assert not site.exists()
+        site.mkdir()
+        (site / "index.html").write_text("half")
+        raise KeyboardInterrupt
+    assert (site / "index.html").read_text() == "before" and len(list(tmp_path.iterdir())) == 1
+    with book._aside(site):
+        site.mkdir()
+    assert not list(site.iterdir()) and len(list(tmp_path.iterdir())) == 1

@@ -68,7 +68,7 @@ def number(value: Any, sign: bool = False) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     value += 0.0  # no minus before a zero
-    if 1000 <= abs(value) < 1e12 or (abs(value) < 1000 and value.is_integer()):
+    if 999.5 <= abs(value) < 1e12 or (abs(value) < 1000 and value.is_integer()):
         grouped = "," if abs(value) >= 10_000 else ""
         return f"{value:{'+' if sign else ''}{grouped}.0f}"
     return f"{value:+.3g}" if sign else f"{value:.3g}"
@@ -83,14 +83,14 @@ def spread(values: ArrayLike) -> str:
     return f"{values.mean():.1f}{sd}"
 
 
-def interval(values: ArrayLike, draws: int = 2000) -> str:
+def interval(values: ArrayLike) -> str:
     """Mean of many values, images say, and its 95 % bootstrap interval; a dash for none."""
     import numpy as np
 
     values = np.asarray(values, float)
     if not len(values):
         return "–"
-    means = np.random.default_rng(0).choice(values, (draws, len(values))).mean(axis=1)
+    means = np.random.default_rng(0).choice(values, (2000, len(values))).mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     digits = 2 if values.max() < 100 else 0
     return f"{values.mean():.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
@@ -294,13 +294,18 @@ def provenance(record: Record, command: str) -> str:
 def replayed(record: Record) -> str:
     """How it is known that a committed record stands on changed code; empty if it never had to be.
 
-    Of a replay, how much was run again and on which code; else what its maker wrote under ``carried``.
+    Of a replay, how much was run again and on which code; of what changed without one, what its maker wrote under
+    ``carried``.
     """
-    note = record.provenance.get("replayed")
-    if not note:
-        return record.provenance.get("carried", "")
-    commit = (note["commit"] or "no git clone")[:12] + (" with uncommitted changes" if note["dirty"] else "")
-    return f"{note['rows']:,} of its {record.rows:,} rows were run again on {note['date']} ({commit}), as recorded"
+    note, found = record.provenance.get("replayed"), []
+    if note:
+        commit = (note["commit"] or "no git clone")[:12] + (
+            " with uncommitted changes" if note["dirty"] else ""
+        )
+        found.append(
+            f"{note['rows']:,} of its {record.rows:,} rows were run again on {note['date']} ({commit}), as recorded"
+        )
+    return "; ".join([*found, *filter(None, [record.provenance.get("carried")])])
 
 
 def plain_html(record: Record, summary: pd.DataFrame | None, png: bytes | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -9,6 +10,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -41,7 +43,31 @@ def build(profile: str) -> tuple[Path, bool]:
     print_ = _stage(site, profile)
     if index.is_file() and stamp.is_file() and stamp.read_text() == print_:
         return index, False
-    shutil.rmtree(base / "html", ignore_errors=True)  # or pages that are gone would stay
+    with _aside(base / "html"):  # or pages that are gone would stay
+        _render(site, index)
+    write_atomic(stamp, print_.encode())
+    return index, True
+
+
+@contextlib.contextmanager
+def _aside(folder: Path) -> Iterator[None]:
+    """Put a folder out of the way; back again if what takes its place does not come about."""
+    before = folder.with_name(f".{folder.name}-before")
+    if folder.exists():
+        shutil.rmtree(before, ignore_errors=True)
+        folder.rename(before)
+    try:
+        yield
+    except BaseException:  # Ctrl-C too
+        if before.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            before.rename(folder)
+        raise
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _render(site: Path, index: Path) -> None:
+    base = site.parent
     log = base / "book.log"
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build"]
     words = [str(site), "--path-output", str(base.parent), "-n", "-W", "--keep-going"]
@@ -50,8 +76,6 @@ def build(profile: str) -> tuple[Path, bool]:
     if code or not index.is_file():
         lines = [line for line in log.read_text().splitlines() if "WARNING" in line or "ERROR" in line]
         raise CompanionError(f"the book did not build: {lines[0] if lines else ''} (log: _build/book.log)")
-    write_atomic(stamp, print_.encode())
-    return index, True
 
 
 def _stage(site: Path, profile: str) -> str:

@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="for programs")
 
     sub = command("run", _run, "Execute a chapter's notebook; with changed parameters into runs/<hash>.")
-    sub.add_argument("chapter", help="ch2 to ch6; `thesis show ch6` lists its parameters")
+    sub.add_argument("chapter", help="ch6, say; `thesis show ch6` lists its parameters")
     _profile(sub)
     sub.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="values",
                      help="change a parameter; a list as a,b,c, in brackets where a name has a comma: "
@@ -164,14 +164,6 @@ def _show(a: argparse.Namespace) -> None:
     artefact = house.artefact(a.id)
     rows = board.recorded_rows(lenient=True) if a.recorded else board.rows(a.profile, lenient=True)
     mine = [row for row in rows if row.artefact.id == a.id and (row.record or a.json)]
-    for row in mine:
-        if row.record:
-            row.record.frame()  # states and verdicts are of these numbers, which may be gone
-    if a.json:
-        found, kept = ([], mine) if a.recorded else (mine, [])
-        print(board.as_json(board.document(found, kept, a.profile)), end="")
-        return
-    print(f"{artefact.label} (section {artefact.section}): {artefact.title}")
     if not mine:
         where = "has no committed long run" if a.recorded else f"is missing at profile {a.profile}"
         name = f"ch{artefact.chapter}"
@@ -181,6 +173,14 @@ def _show(a: argparse.Namespace) -> None:
         elif any(row.artefact.id == a.id for row in board.recorded_rows(lenient=True)):
             hint += f"; `thesis show {a.id} --recorded` has a committed long run"
         raise CompanionError(f"{a.id} {where}; {hint}")
+    for row in mine:
+        if row.record:
+            row.record.frame()  # states and verdicts are of these numbers, which may be gone
+    if a.json:
+        found, kept = ([], mine) if a.recorded else (mine, [])
+        print(board.as_json(board.document(found, kept, a.profile)), end="")
+        return
+    print(f"{artefact.label} (section {artefact.section}): {artefact.title}")
     for row in mine:
         record = row.record
         assert record is not None
@@ -227,6 +227,10 @@ def _run(a: argparse.Namespace) -> None:
         raise CompanionError("--threads goes with --only, and is at least 1")
     if a.workers < 1:
         raise CompanionError("--workers is at least 1")
+    if a.workers > 1 and (a.threads or 1) > 1:
+        raise CompanionError(
+            "each of several --workers computes on one thread; leave out --threads, or --workers"
+        )
     if a.only is not None:
         from thesislib.companion import shards
 

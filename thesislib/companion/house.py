@@ -175,7 +175,8 @@ def artefact(identity: str) -> Artefact:
     for known in everything:
         if known.id == identity:
             return known
-    hint = "`thesis list` has all, fig-2.1 to extra-6.A; `thesis show ch6` takes a chapter"
+    first, last = everything[0], everything[-1]
+    hint = f"`thesis list` has all, {first.id} to {last.id}; `thesis show ch{last.chapter}` takes a chapter"
     raise CompanionError(f"no artefact {identity!r}; {hint}")
 
 

@@ -48,8 +48,8 @@ def keep(folders: Sequence[Path], *, part: bool = False) -> list[Path]:
     ------
     CompanionError
         If a folder is no run, a run was made with uncommitted changes, shards disagree on anything but
-        settings and rows, overlap or leave holes, a data set is the reader's own, or a file would exceed 200 kB.
-        Nothing is written then.
+        settings and rows, overlap or leave holes, a data set is the reader's own, a file would exceed 200 kB, or
+        a record with more rows stands in the place. Nothing is written then.
     """
     return _stored([r for folder in folders for r in _records_of(folder)], part)
 
@@ -70,6 +70,8 @@ def _stored(kept: Sequence[Record], part: bool = False) -> list[Path]:
                 ready.append((_merged(group, place, Path(scratch) / name, part), base / name, identity))
         if not ready:
             raise CompanionError("nothing to keep: no record names a data set, which its folder is called by")
+        for record, target, identity in ready:
+            _refuse_fewer(record, target / f"{identity}.json")
         written = []
         for record, target, identity in ready:
             target.mkdir(parents=True, exist_ok=True)
@@ -78,6 +80,15 @@ def _stored(kept: Sequence[Record], part: bool = False) -> list[Path]:
                 record.file(suffix).replace(target / f"{identity}.{suffix}")
             written.append(target / f"{identity}.json")
     return written
+
+
+def _refuse_fewer(record: Record, standing: Path) -> None:
+    """A shard that was meant for ``--part`` must not replace the whole."""
+    if standing.exists() and (there := records.read(standing).rows) > record.rows:
+        raise CompanionError(
+            f"{standing.parent.name}/{record.id} has {there} rows, which {record.rows} would replace; --part keeps a "
+            "shard, and if fewer rows are meant, remove the record first"
+        )
 
 
 def merge(name: str) -> list[Path]:
@@ -91,24 +102,18 @@ def merge(name: str) -> list[Path]:
     Raises
     ------
     CompanionError
-        As :func:`keep`; if there are no such parts; or if a record stands there with more rows than they have.
+        As :func:`keep`; or if there are no such parts.
     """
     place, _, identity = name.partition("/")
     base = house.root() / "data" / "recorded" / place
     folders = sorted((base / "parts").glob("*/"))
-    parts = [r for folder in folders for r in _records_of(folder) if r.id == (identity or r.id)]
+    found = [r for folder in folders for r in records.read_folder(folder).values()]
+    parts = [r for r in found if r.id == (identity or r.id)]
     if not parts:
         raise CompanionError(f"data/recorded/{place} has no parts" + (f" of {identity}" if identity else ""))
-    for one in {r.id for r in parts}:
-        standing, rows = base / f"{one}.json", sum(r.rows for r in parts if r.id == one)
-        if standing.exists() and (there := records.read(standing).rows) > rows:
-            raise CompanionError(
-                f"{place}/{one} has {there} rows and its parts {rows}, which would replace them; remove it first if "
-                "that is meant"
-            )
     written = _stored(parts)
     for record in parts:
-        for suffix in ("csv", "json"):
+        for suffix in ("json", "csv"):  # a record with a JSON is whole
             record.file(suffix).unlink()
     for folder in (*folders, base / "parts"):
         if not any(folder.iterdir()):
@@ -155,7 +160,8 @@ def replay(name: str) -> str:
     count = _compare(record, record.frame(), again)
     files = provenance.method_files(chapter)
     note = {"date": datetime.date.today().isoformat(), "rows": count, **commit}
-    fresh = {**record.provenance, "files": files, "replayed": note}
+    data = provenance.data_prints(record.provenance["data"])
+    fresh = {**record.provenance, "files": files, "data": data, "replayed": note}
     claims = _decided(chapter, record.folder.name, record.id, record.frame())
     records.write_json(dataclasses.replace(record, claims=claims, provenance=fresh))
     return f"{name}: {count} of {record.rows} rows run again, all as recorded"
@@ -163,7 +169,11 @@ def replay(name: str) -> str:
 
 def _again(chapter: house.Chapter, record: Record) -> pd.DataFrame:
     """The frame of a record's shorter run, made the way the record was."""
-    shorter = _settings_module(chapter).REPLAY
+    shorter = getattr(_settings_module(chapter), "REPLAY", None)
+    if shorter is None:
+        raise CompanionError(
+            f"thesislib/{chapter.package}/settings.py has no REPLAY: what makes a run of {chapter.name} shorter"
+        )
     if record.provenance.get("made") == "experiment":
         threads = record.provenance["threads"]
         shards.limit_threads(threads)

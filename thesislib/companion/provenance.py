@@ -130,7 +130,13 @@ def _hashes(files: Iterable[Path]) -> dict[str, str]:
 
 
 def _print_of(file: Path) -> str:
-    return sources.code_fingerprint([file])[:16] if file.is_file() else "missing"
+    return _print_as_of(file, file.stat().st_mtime_ns) if file.is_file() else "missing"
+
+
+@functools.cache
+def _print_as_of(file: Path, modified: int) -> str:
+    """Read once and not for each of a chapter's records; `modified` tells a file that has changed since."""
+    return sources.code_fingerprint([file])[:16]
 
 
 def _git(*words: str) -> str | None:

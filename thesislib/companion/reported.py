@@ -49,9 +49,9 @@ def beside(frame: pd.DataFrame, reported: pd.DataFrame, stands_for: Mapping[str,
     Returns
     -------
     DataFrame
-        Columns ``dataset``, ``who``, ``metric``, ``reported``, ``source``, ``repeated``, ``sd``, ``run on``
-        and ``difference``: a number where the data set is the thesis's, else a sentence. Rows of either side
-        without a partner stay, with the other side empty. Pairs come first, in the order of the reported
+        Columns ``dataset``, ``who``, ``metric``, ``unit``, ``reported``, ``source``, ``confidence``, ``repeated``,
+        ``sd``, ``run on`` and ``difference``: a number where the data set is the thesis's, else a sentence. Rows of
+        either side without a partner stay, with the other side empty. Pairs come first, in the order of the reported
         rows, then this run's others, then the others reported.
     """
 

@@ -164,9 +164,7 @@ def _execute(chapter: Chapter, settings: ChapterSettings, folder: Path, log: Pat
     notebook.metadata.setdefault("kernelspec", python)
     nbformat.write(notebook, source)
     changed = runs.changes(chapter, settings)
-    parameters = {"profile": settings.profile} | {
-        k: list(v) if isinstance(v, tuple) else v for k, v in changed.items()
-    }
+    parameters = {"profile": settings.profile} | making.plain(changed)
     start = time.perf_counter()
     stamp = {
         "chapter": chapter.name,

@@ -26,11 +26,11 @@ def sections(item: Any) -> list[str]:
     list of str
         ``["2.3.1", "3.3.1"]``, say; empty where neither names one.
     """
-    if made := re.fullmatch(r"(fig|tab|extra)_(\d)_(\w+)", item.__name__):
+    if made := re.fullmatch(r"(fig|tab|extra)_(\d+)_(\w+)", item.__name__):
         return [house.artefact(f"{made[1]}-{made[2]}.{made[3].upper()}").section]
     for text in (item.__doc__, sys.modules[item.__module__].__doc__):
         if found := NAMED.findall(" ".join((text or "").split())):
-            return list(dict.fromkeys(re.findall(r"\d(?:\.\d+)+", " ".join(found))))
+            return list(dict.fromkeys(re.findall(r"\d+(?:\.\d+)+", " ".join(found))))
     return []
 
 
@@ -44,6 +44,7 @@ def _add(app: Any, what: str, name: str, item: Any, options: Any, lines: list[st
     if what not in ("function", "class") or not getattr(item, "__module__", "").startswith("thesislib"):
         return
     chapters = house.chapters()
-    links = [f":doc:`section {s} </notebooks/{chapters[f'ch{s[0]}'].slug}>`" for s in sections(item)]
+    slugs = {s: chapters[f"ch{s.partition('.')[0]}"].slug for s in sections(item)}
+    links = [f":doc:`section {s} </notebooks/{slug}>`" for s, slug in slugs.items()]
     if links:
         lines += ["", f":Thesis: {', '.join(links)}", ""]

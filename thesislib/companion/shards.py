@@ -51,7 +51,8 @@ def run(
     ids
         Artefacts.
     threads
-        What :func:`limit_threads` was told; for the record, and a run on another number is made again.
+        What :func:`limit_threads` was told; for the record, and a run on another number is made again, from the
+        cache where that has its trainings.
     workers
         With several, that many processes first compute what is read here, see
         :func:`thesislib.companion.ahead.compute`.

@@ -170,7 +170,7 @@ def _drive(
 
     work = functools.partial(_at, sweep.chapter.name, sweep.profile, str(sweep.folder / "points"))
     jobs = {p.name: p for p in waiting}
-    items = [(name, point.values) for name, point in jobs.items()]
+    items = [(name, _from_anywhere(point)) for name, point in jobs.items()]
     for (name, _), result in executors.outcomes(work, items, opened, width, beat):
         point = jobs[name]
         failure = result if isinstance(result, str) else str(result) or type(result).__name__
@@ -181,6 +181,12 @@ def _drive(
             state.done += 1
         ended = f"FAILED: {error}" if error else "done"
         beat(f"{point.label}: {ended} ({time.monotonic() - since:.0f} s)")
+
+
+def _from_anywhere(point: Point) -> dict[str, Any]:
+    """A point's values with the paths of data sets of one's own from the root: a worker may stand in another folder."""
+    own = {"dataset": point.settings.dataset} if "dataset" in point.values else {}
+    return {**point.values, **own}
 
 
 def _at(chapter: str, profile: str, points: str, item: tuple[str, dict[str, Any]]) -> str:

@@ -46,7 +46,7 @@ def page(sweep: Sweep, tables: dict[str, pd.DataFrame], state: State) -> str:
         "<h2>Points</h2>",
         _points(sweep, state),
         "<h2>Which claim holds where</h2>",
-        _verdicts(sweep, tables["verdicts"]),
+        _verdicts(tables["verdicts"]),
         "<h2>Means over seeds</h2>",
         _means(tables["means"]),
         "<h2>Figures</h2>",
@@ -102,7 +102,7 @@ def _points(sweep: Sweep, state: State) -> str:
     return _table(["point", "state", "files"], rows)
 
 
-def _verdicts(sweep: Sweep, verdicts: pd.DataFrame) -> str:
+def _verdicts(verdicts: pd.DataFrame) -> str:
     """A table for each artefact: parts of the grid down, claims across, counts over seeds in the cells."""
     if verdicts.empty:
         return "<p>No finished point has a claim.</p>"

@@ -79,10 +79,10 @@ class Settings(ChapterSettings):
     ssl_methods: tuple[str, ...] = setting(SSL, choices=SSL, source="table 5.9; " + OURS_TO_CHOOSE)
     searched: int = setting(1, low=1, unit="seeds", source="extra 5.B; none of them is reported")
     search_lam: tuple[float, ...] = setting(
-        (0.03, 0.1, 0.3), low=0, symbol=r"\lambda", source="extra 5.B; " + OURS_TO_CHOOSE
+        (0.01, 0.03, 0.1, 0.3), low=0, symbol=r"\lambda", source="extra 5.B; " + OURS_TO_CHOOSE
     )
     search_rates: tuple[float, ...] = setting(
-        (0.01, 0.03, 0.1), low=0, source="extra 5.B, self-supervision alone; " + OURS_TO_CHOOSE
+        (0.001, 0.003, 0.01, 0.03, 0.1), low=0, source="extra 5.B, self-supervision alone; " + OURS_TO_CHOOSE
     )
     tsne_images: int = setting(355, low=60, unit="images", source="figure 5.6; " + OURS_TO_CHOOSE)
     inverted: int = setting(3, low=1, unit="images", source="figure 5.1; " + OURS_TO_CHOOSE)
@@ -150,6 +150,8 @@ PROFILES: dict[str, Settings] = {
         profile="paper",
         dataset=("cifar10_lt", "cifar100_lt"),
         precision="bf16",
+        search_lam=(0.03, 0.1, 0.3),
+        search_rates=(0.01, 0.03, 0.1),
         tsne_images=500,
         steps=3000,
     ),
