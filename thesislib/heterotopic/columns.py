@@ -140,10 +140,16 @@ _DIGITS = (
     ("SimSiam", 0.1),
     ("Barlow Twins", 0.01),
 )
-_GLYPHS = tuple((name, 0.03) for name in ("MoCo v2", "rotation", "SimSiam", "Barlow Twins"))
+_GLYPHS = (
+    ("(ii) shared space", 0.01),
+    ("MoCo v2", 0.03),
+    ("rotation", 0.03),
+    ("SimSiam", 0.01),
+    ("Barlow Twins", 0.03),
+)
 
 STAND_INS: dict[str, Column] = {
     "digits_lt": small("cifar10_lt", queue=128, alone=0.003, lam=_DIGITS),
-    "glyphs_lt": small("cifar100_lt", queue=256, alone=0.01, lam=_GLYPHS),
+    "glyphs_lt": small("cifar100_lt", queue=256, alone=0.001, lam=_GLYPHS),
 }
 """Data sets that need nothing, each with what it stands for."""
