@@ -351,6 +351,11 @@ def inside():
 
 
 ORDERS = {
+    "on both sets its mean is above the best candidate of every other row": lambda: all(
+        frame("extra-5.B", f"{name}_lt-laptop").groupby(["method", "candidate"])["All"].mean().idxmax()
+        == ("CE", "nothing")
+        for name in ("digits", "glyphs")
+    ),
     "every best candidate there lies inside its row, between two that are worse": inside,
     "dual-phase's tail rows are the shortest of all, measured by its head rows": lambda: (
         frame("extra-4.C").groupby("method")["row length"].mean().idxmin() == "Dual-phase"
