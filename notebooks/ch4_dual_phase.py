@@ -806,10 +806,10 @@ page.record(
 #   balanced softmax. The memory-retentive loss wins little of that back (Table 4.9), more exemplars win more (Figure 4.7).
 # - *Phase I on head classes alone seems to be what costs.* The joint model with the same second phase (Joint, same phase II) has known
 #   the tail for a whole training; ours meets it in phase II, in a few images a class; and on *glyphs_lt* the fewer classes phase I knows, the worse the end (Figure 4.6). It is above dual-phase with every seed on
-#   *glyphs_lt*, on *glyphs_lt_steep* and on CIFAR-100-LT, and in the mean on the other two small sets. On the four small sets it is above cRT
+#   *glyphs_lt*, *glyphs_lt_steep*, *glyphs_lt_fine* and CIFAR-100-LT, and in the mean on the fourth small set. On the four small sets it is above cRT
 #   in the mean too, with twice cRT's steps: the second phase as reconstructed is a good one, after another first.
 # - *What we do not know* decides it: bank size, sampling, length and rate of phase II in the thesis. With a low rate our phase II never
-#   learns the tail, and without drawing classes equally often it learns less of it (Extra 4.A); a longer one might keep the head.
+#   learns the tail (Extra 4.A), and without drawing classes equally often it learns less of it (Extra 4.B); a longer one might keep the head.
 # - *The exemplars are too easy.* Alternating selection keeps the images that look most like their class, which the network of phase I
 #   has learnt almost without error, so they hardly hold the head in place. Herding and random choice keep more of it (Table 4.8), and
 #   dual-phase with a bank by herding is better overall in the mean; it does not reach the controls. But images nearest to the mean, no less

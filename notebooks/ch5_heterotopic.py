@@ -179,7 +179,7 @@ page.record(
 
 # %% [markdown]
 # **How to read it.** (b) is found from the pooled feature of the classifier, (c) from that of a network of the same architecture
-# trained by self-supervision alone on the same images, (d) from the latter's feature after its MLP. Pooled features keep no
+# trained by self-supervision alone on the same images (at the rate of all trainings, 0.1, and not at way (i)'s, with which it hardly learns), (d) from the latter's feature after its MLP. Pooled features keep no
 # place, so none of the three need look like the original. To have a number beside pictures that one may read either
 # way, we measure *which pixels a feature depends on*: the norm of its derivative in each pixel. Two such maps overlap by their
 # cosine. What two classifiers of different seeds share is the yardstick. The pictures are the first seed's; boxes and verdicts are of all
@@ -1060,7 +1060,8 @@ page.record(
 # A run searches one seed of its first data set, which says little: seeds differ by several points, candidates by less. What is in use was found over
 # five (recorded, below, for each small set), and there too many neighbours are closer than five seeds can tell. *CE*, which has nothing to choose, is the
 # yardstick: on both sets its mean is above the best candidate of every other row. Several rows are best at the smallest number
-# that was tried, where they come closest to cross-entropy, and none was sought below. This is a search, not a measurement.
+# that was tried, where they come closest to cross-entropy, and none was sought below: way (i) on *glyphs_lt* is best at a rate with which its first
+# half hardly learns. This is a search, not a measurement.
 #
 # On CIFAR-100-LT only the weight of ours with MoCo v2 was searched, on one seed (recorded, below). Ways (ii) and (iii), rotation, SimSiam and Barlow Twins take that weight
 # unsearched, way (i) the rate of all trainings, and so does all of CIFAR-10-LT; $\eta=0.1$ was set before the first run.
@@ -1103,7 +1104,8 @@ page.record(
 # same comparison step by step.
 #
 # The chapter as a whole trains 130 networks at `laptop`: 60 for the tables of the comparison, 40 for Figure 5.4 and Tables 5.8 and 5.9, 30 for the
-# search, each in seconds; fifteen of them have a training of self-supervision before it. With dual-phase's five that is about twelve minutes of one core;
+# search, each in seconds; fifteen of them have a training of self-supervision before it, and Figure 5.1
+# has five of self-supervision alone. With dual-phase's five that is about a quarter of an hour of one core;
 # {doc}`what it costs <../book/cost>` has what this run took.
 
 

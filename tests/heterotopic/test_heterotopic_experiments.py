@@ -288,7 +288,7 @@ CAP = 130
 
 def test_the_whole_chapter_needs_no_more_trainings_than_the_page_says(monkeypatch):
     """Each measurement is made up of nothing; dual-phase's five, another chapter's, are not among them."""
-    seen, history = set(), {name: [1.0] for name in ("mi_loss", "mi_constant", "seconds")}
+    seen, by_itself, history = set(), set(), {name: [1.0] for name in ("mi_loss", "mi_constant", "seconds")}
 
     def measured(dataset, training, finish):
         seen.add((dataset, training))
@@ -302,7 +302,8 @@ def test_the_whole_chapter_needs_no_more_trainings_than_the_page_says(monkeypatc
         return np.random.default_rng(0).normal(size=(count, 2))
 
     def observed(dataset, classifiers, alone, **how):
-        seen.update((dataset, training) for training in (*classifiers, alone))
+        seen.update((dataset, training) for training in classifiers)
+        by_itself.add((dataset, alone))
         row = {"overlap": 0.5, "label": 0, "original": "", "found": ""}
         return [row | {"feature": f, "image": k} for f in FEATURES for k in range(how["images"])]
 
@@ -327,6 +328,7 @@ def test_the_whole_chapter_needs_no_more_trainings_than_the_page_says(monkeypatc
         training.attached is not None and training.attached.before is not None for _, training in seen
     )
     assert first == 15 and "fifteen of them have a training of self-supervision before it" in page
+    assert len(by_itself - seen) == 5 and "has five of self-supervision alone" in page
 
 
 def test_the_loop_on_the_page_has_the_lines_that_its_text_counts():

@@ -47,7 +47,8 @@ def fig_5_1(settings: Settings) -> pd.DataFrame:
     """Images from features, and how far two features depend on the same pixels; last data set.
 
     The other classifier of each seed is the next one's among its five of the root, of the last the first one's, so that
-    each is compared with two, and a part of a run has the same pairs as the whole.
+    each is compared with two, and a part of a run has the same pairs as the whole. Self-supervision is trained at the
+    common rate, with which it learns; that of way (i) is chosen for the classifier that follows.
 
     Returns
     -------
@@ -64,7 +65,7 @@ def fig_5_1(settings: Settings) -> pd.DataFrame:
         rows = observed(
             dataset,
             tuple(case(settings, dataset, BASE, one)[0] for one in pair),
-            case(settings, dataset, BEFORE, seed)[0],
+            case(settings, dataset, BEFORE, seed, rate=settings.column(dataset).recipe.lr)[0],
             images=settings.compared,
             inverted=0 if place else settings.inverted,
             steps=settings.steps,
