@@ -393,7 +393,7 @@ ORDERS = {
         frame("tab-4.5").query("shot == 'Medium'").groupby("method")["accuracy"].mean().idxmax()
         == "Dual-phase"
     ),
-    "It is above dual-phase with every seed on *glyphs_lt*, on *glyphs_lt_steep* and on CIFAR-100-LT": lambda: (
+    "It is above dual-phase with every seed on *glyphs_lt*, *glyphs_lt_steep*, *glyphs_lt_fine* and CIFAR-100-LT": lambda: (
         (overall("Joint, same phase II") > overall("Dual-phase")).all()
     ),
     "above nearest class means and $\\tau$-normalisation and below LWS, logit adjustment, LDAM-DRW, cRT and balanced softmax, the best "
