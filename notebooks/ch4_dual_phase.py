@@ -622,12 +622,12 @@ page.source(phase_two, first="def loss(", last="memory_retentive_loss(")
 
 # %% tags=["hide-input"]
 def searched(frame):
-    """A line a method: its candidates with their mean accuracies over the search's seeds, best first."""
-    rows, names = [], ["dataset", "method"]
-    for (name, method), part in frame.groupby(names, sort=False):
-        means = part.groupby("candidate", sort=False)["accuracy"].mean()
-        means = means.sort_values(ascending=False, kind="stable")
-        words = [f"{candidate}: {value:.1f}" for candidate, value in means.items()]
+    """A line a method: its candidates with mean accuracy ± standard deviation over the search's seeds, best first."""
+    rows = []
+    for (name, method), part in frame.groupby(["dataset", "method"], sort=False):
+        seeds = part.groupby("candidate", sort=False)["accuracy"]
+        best = seeds.mean().sort_values(ascending=False, kind="stable").index
+        words = [f"{one}: {spread(seeds.get_group(one))}" for one in best]
         rows.append(
             {
                 "dataset": name,

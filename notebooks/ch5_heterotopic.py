@@ -1069,12 +1069,12 @@ page.record(
 
 # %% tags=["hide-input"]
 def search_table(frame):
-    """A row a method: its candidates with their mean accuracies over the search's seeds, best first."""
+    """A row a method: its candidates with mean accuracy ± standard deviation over the search's seeds, best first."""
     rows = []
     for (name, method), part in frame.groupby(["dataset", "method"], sort=False):
-        means = part.groupby("candidate", sort=False)["All"].mean()
-        means = means.sort_values(ascending=False, kind="stable")
-        words = [f"{candidate}: {value:.1f}" for candidate, value in means.items()]
+        seeds = part.groupby("candidate", sort=False)["All"]
+        best = seeds.mean().sort_values(ascending=False, kind="stable").index
+        words = [f"{one}: {spread(seeds.get_group(one))}" for one in best]
         rows.append(
             {
                 "dataset": name,
