@@ -27,6 +27,11 @@ class Inner:
 
 
 @dataclass(frozen=True)
+class OtherInner:
+    rate: float = 0.5
+
+
+@dataclass(frozen=True)
 class Options:
     size: int = 1
     inner: Inner = field(default_factory=Inner)
@@ -120,6 +125,7 @@ DISTINCT = [
     ((1, Options(size=2)), {}),
     ((1, Options(inner=Inner(0.25))), {}),
     ((1, OtherOptions()), {}),
+    ((1, Options(inner=OtherInner())), {}),
     ((Options(),), {}),
 ]
 

@@ -266,5 +266,6 @@ def _source(*starts: str) -> tuple[str, dict[Path, float]]:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
-        return {"type": type(value).__qualname__, **dataclasses.asdict(value)}
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {"type": type(value).__qualname__, **fields}  # a dataclass among them comes here again
     raise TypeError(f"cannot make a cache key of {type(value).__name__}; pass plain values or a dataclass")

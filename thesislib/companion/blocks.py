@@ -11,7 +11,7 @@ import json
 import math
 import shlex
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from thesislib.companion import house, reported
@@ -164,7 +164,7 @@ def beside_table(both: pd.DataFrame) -> str:
     """Reported beside repeated: six columns, or five and a sentence if all differences are that sentence."""
     rows = both.to_dict("records")
     shown = both[["who", "metric"]].copy()
-    shown.insert(0, "data", [_data(r) for r in rows])
+    shown.insert(0, "data", [pair_data(r) for r in rows])
     shown["reported"] = [_reported(r) for r in rows]
     shown["this run"] = [_repeated(r) for r in rows]
     differences = {r["difference"] for r in rows}
@@ -368,11 +368,12 @@ def _data_line(record: Record) -> str:
 
 def _sourced(rows: pd.DataFrame) -> str:
     """Reported rows with source and confidence."""
-    value = [_with_unit(v, u) for v, u in zip(rows["reported"], rows["unit"], strict=True)]
+    value = [with_unit(v, u) for v, u in zip(rows["reported"], rows["unit"], strict=True)]
     return table(rows.assign(value=value)[["dataset", "who", "metric", "value", "source", "confidence"]])
 
 
-def _data(row: dict) -> str:
+def pair_data(row: Mapping[str, Any]) -> str:
+    """The thesis's data set of a pair, and what it was run on where that is another."""
     run = row["run on"]
     return (
         row["dataset"] if not isinstance(run, str) or run == row["dataset"] else f"{row['dataset']} / {run}"
@@ -382,10 +383,11 @@ def _data(row: dict) -> str:
 def _reported(row: dict) -> str:
     if not isinstance(row["source"], str):
         return ""
-    return f"{_with_unit(row['reported'], row['unit'])} ({row['source']}; {row['confidence']})"
+    return f"{with_unit(row['reported'], row['unit'])} ({row['source']}; {row['confidence']})"
 
 
-def _with_unit(value: float, unit: str) -> str:
+def with_unit(value: float, unit: str) -> str:
+    """A reported number with its unit; "unknown" where there is none."""
     return f"{number(value)} {unit}".strip() if number(value) else "unknown"
 
 

@@ -173,10 +173,9 @@ def _reported(entry: dict[str, Any]) -> str:
 
 
 def _pair(pair: dict[str, Any]) -> list[str]:
-    data = pair["dataset"] if pair["run on"] == pair["dataset"] else f"{pair['dataset']} / {pair['run on']}"
-    theirs = f"{blocks.number(pair['reported'])} {pair['unit']}".strip()
+    theirs = blocks.with_unit(pair["reported"], pair["unit"])
     sd = "" if pair["sd"] is None else f" ± {blocks.number(pair['sd'])}"
-    cells = [data, pair["who"], pair["metric"], f"{theirs} ({pair['confidence']})"]
+    cells = [blocks.pair_data(pair), pair["who"], pair["metric"], f"{theirs} ({pair['confidence']})"]
     return [*map(html.escape, cells), f"{blocks.number(pair['repeated'])}{sd}"]
 
 
