@@ -596,7 +596,8 @@ page.record(
 # Accuracy is the mean over classes of the balanced test set, after the last epoch. *(i) initialisation* is what the literature calls
 # SSP, whose published rows on CIFAR begin with rotation where these begin with MoCo v2; *cRT* fine-tunes the classifier of cross-entropy,
 # *Ours†* that of ours. Every row starts from the same weights, seed by seed; recipes are in [Settings](#ch5-settings). On stand-in data one
-# pool of trainings serves all four tables.
+# pool of trainings serves all four tables; on *glyphs_lt* its cross-entropy, balanced softmax and cRT are those of Table 4.5 in [Chapter 4](ch4_dual_phase), number
+# for number (a test holds both chapters to it).
 
 
 # %% tags=["hide-input"]
