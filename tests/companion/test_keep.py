@@ -64,8 +64,12 @@ def test_parts_of_one_artefact_are_merged_and_replace_no_longer_record(project):
 def test_a_root_seed_may_be_of_another_machine(project):
     alone = ["--only", "fig-1.1", "-p", "repeats", "2"]
     first = shard(project, *alone, "-p", "seed", "0")
+    project.git("commit", "-q", "--allow-empty", "-m", "no file behind a number")
     second = shard(project, *alone, "-p", "seed", "1", "-p", "precision", "bf16")
     project.thesis("keep", first, second)
+    shown = project.thesis("show", "fig-1.1", "--recorded").stdout
+    both = [json.loads((project.root / f / "records" / "fig-1.1.json").read_text()) for f in (first, second)]
+    assert "Commit " + ", ".join(one["provenance"]["commit"][:12] for one in both) + ";" in shown
     frame = pd.read_csv(project.root / "data" / "recorded" / "digits-paper" / "fig-1.1.csv")
     assert frame.groupby("made on").seed.nunique().tolist() == [2, 2]
     assert frame.groupby("seed")["made on"].nunique().eq(1).all()

@@ -271,7 +271,8 @@ def source(functions: Iterable[Callable], first: str = "", last: str = "") -> tu
 def provenance(record: Record, command: str) -> str:
     """What a record was made from, as a list."""
     p = record.provenance
-    commit = (p["commit"] or "no git clone")[:12] + (", with uncommitted changes" if p["dirty"] else "")
+    commits = ", ".join(c[:12] for c in p.get("commits", [p["commit"] or "no git clone"]))
+    commit = commits + (", with uncommitted changes" if p["dirty"] else "")
     made = ", ".join(f"{name} {version}" for name, version in p["versions"].items())
     data = ", ".join(f"{name} `{print_}`" for name, print_ in p["data"].items()) or "none read"
     changed = ", ".join(f"{k} = {v}" for k, v in record.parameters.items()) or "none: the profile's own"

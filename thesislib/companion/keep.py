@@ -245,6 +245,10 @@ def _merged(found: list[tuple[Record, pd.DataFrame]], place: str, folder: Path, 
     frame = pd.concat([rows for _, rows in found], ignore_index=True)
     if frame.duplicated(first.keys).any():
         raise CompanionError(f"{place}/{first.id}: shards overlap on {', '.join(first.keys)}")
+    # Equal code may have been committed more than once.
+    commits = list(
+        dict.fromkeys(c for r in pieces for c in r.provenance.get("commits", [r.provenance["commit"]]))
+    )
     counted = [n for r in pieces if (n := r.provenance.get("training_images")) is not None]
     parameters, whole = _whole(chapter, pieces, name)
     want: dict[tuple, None] = {}
@@ -270,6 +274,7 @@ def _merged(found: list[tuple[Record, pd.DataFrame]], place: str, folder: Path, 
             "seconds": round(sum(r.provenance["seconds"] for r in pieces), 1),
             "peak_mb": max(r.provenance.get("peak_mb") or 0 for r in pieces) or None,
             **({"training_images": sum(counted)} if counted else {}),
+            **({"commits": commits} if len(commits) > 1 else {}),
             "shards": sum(r.provenance.get("shards", 1) for r in pieces),
         },
         folder=folder,
