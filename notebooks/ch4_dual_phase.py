@@ -1057,7 +1057,8 @@ page.record(
 # ```
 #
 # Table 4.3's other backbone and Places-LT's are `ResNet10` and `ResNet152` of the same module; iNaturalist 2018 (Table 4.6) takes `ResNet50`, its two lists,
-# `check_list("inaturalist2018", ...)` and more than 100 images as head as well. On Places-LT the published backbone comes with ImageNet's weights,
+# `check_list("inaturalist2018", ...)` more than 100 images as head as well, and as published a weight decay of 1e-4 and
+# `model[0] = Normalise((0.466, 0.471, 0.380), (0.195, 0.194, 0.192))` in place of ImageNet's constants. On Places-LT the published backbone comes with ImageNet's weights,
 # `load_torchvision(model, torchvision.models.resnet152(weights="DEFAULT").state_dict())`, and a smaller rate than its classifier, which is
 # beyond `Recipe` with its one rate. A miniature in the same layout goes this way in `tests/datasets/test_listfile.py`. Not run here: nobody could fetch the images.
 #

@@ -22,7 +22,7 @@ from thesislib.dual_phase.method import (
     phase_two,
     select_bank,
 )
-from thesislib.longtail import passes_sampler
+from thesislib.longtail import CosineClassifier, passes_sampler
 from thesislib.models.residual import cifar_resnet
 from thesislib.recipe import Recipe
 from thesislib.training import accuracy, fit, predict, seeded
@@ -205,6 +205,47 @@ def test_imprinted_rows_are_class_means_of_the_heads_length(first):
     )
     still = PhaseTwo(recipe=Recipe(epochs=1, batch=16, lr=1e-12), length=16, bank=2, tail_rows="imprinted")
     torch.testing.assert_close(phase_two(model, (images, labels), HEAD, still)[-1].weight, rows)
+
+
+@pytest.mark.parametrize("use", [select_bank, imprint])
+def test_heads_that_are_none_are_refused_by_the_parts_too(first, use):
+    model, train = first
+    whole, more = complete(model, HEAD, 4, seed=0), (2,) if use is select_bank else ()
+    for head, said in (
+        (np.array([True, False, True, False]), "head is a mask"),
+        ((0, 9), "class 9 is head and has no image"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            use(whole, train, head, *more)
+    for head in ([2], [2, 2], [True, False]):
+        with pytest.raises(ValueError, match="expected 2 classes, one for each logit"):
+            complete(model, head, 4, seed=0)
+    with pytest.raises(ValueError, match="head reaches from 0 to 4; expected classes 0 to 3"):
+        complete(model, (0, 4), 4, seed=0)
+
+
+def test_a_tail_class_without_images_has_no_mean_to_imprint(first):
+    model, (images, labels) = first
+    kept = labels != 3
+    with pytest.raises(ValueError, match="class 3 has no training image"):
+        imprint(complete(model, HEAD, 4, seed=0), (images[kept], labels[kept]), HEAD)
+
+
+def test_a_device_takes_the_model_as_a_whole(first):
+    model, train = copy.deepcopy(first[0]), first[1]
+    whole = complete(model, HEAD, 4, seed=0)
+    for use in (lambda: select_bank(model, train, HEAD, 2, device="meta"),
+                lambda: imprint(whole, train, HEAD, device="meta")):  # fmt: skip
+        with pytest.raises((NotImplementedError, RuntimeError)):  # a meta tensor has no numbers
+            use()
+    for made in (model, whole):
+        assert {p.device.type for p in made.parameters()} == {"meta"}
+
+
+def test_a_cosine_classifier_s_logits_are_counted_too():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 4), CosineClassifier(4, 3))
+    with pytest.raises(ValueError, match="the model has 3 logits; expected 2"):
+        phase_one(model, toy(), HEAD, SHORT)
 
 
 def test_facts_of_the_caller_join_those_of_the_phase_and_hide_none(tmp_path):

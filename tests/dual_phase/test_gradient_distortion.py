@@ -78,6 +78,21 @@ def test_the_meter_sees_the_angles_of_a_linear_model():
     assert rows["mean head sample"][0] == pytest.approx(math.degrees(math.atan(1 / 3)), abs=1e-3)
 
 
+def test_the_head_sample_is_as_many_head_images_as_there_are_tail_images():
+    """Head images on axes of their own, so that which of them are in the sample shows in its angle."""
+    layer = nn.Linear(5, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.zero_()
+    images, labels = torch.eye(5), torch.tensor([0, 1, 0, 1, 0])
+    meter = GradientAngles([layer.weight], torch.tensor([True, False]), every=1)
+    for _ in range(2):
+        meter(layer(images) @ torch.tensor([[1.0, -1.0]]), labels, 0)
+    # Each image pulls its own axis as hard: two of the three of the head against all five.
+    assert meter.rows()["mean head sample"][0] == pytest.approx(
+        math.degrees(math.acos(math.sqrt(2 / 5))), abs=1e-3
+    )
+
+
 def test_a_batch_without_tail_is_left_out(problem):
     model, images, labels = problem
     meter = GradientAngles(backbone_parameters(model), torch.tensor([True, True, False, False]), every=1)

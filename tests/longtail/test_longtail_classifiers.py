@@ -101,8 +101,29 @@ def test_the_second_stage_sees_every_class_as_often_or_as_a_given_sampler_says(s
     model, train = small
     assert seen_by(method, model, train) == [24, 24, 24, 24]  # two epochs of 48 images
     assert seen_by(method, model, train, sampler=passes_sampler(48, 48)) == [60, 20, 10, 6]
-    longer = class_aware_sampler(train[1], 30 * 4)  # as published
+    longer = class_aware_sampler(train[1], 30 * 4)
     assert seen_by(method, model, train, sampler=longer) == [60, 60, 60, 60]
+
+
+@given(
+    st.lists(st.sampled_from([3, 5, 6, 11]), min_size=1, max_size=40), st.integers(1, 60), st.integers(0, 9)
+)
+def test_one_sort_finds_the_images_that_a_search_for_each_class_does(labels, length, seed):
+    """Index for index: a loop over the classes is the reference, and draws alike."""
+    labels, (one, other) = torch.tensor(labels), (torch.Generator().manual_seed(seed) for _ in range(2))
+    found = class_aware_sampler(labels, length)(0, one)
+    classes = labels.unique()
+    rounds = -(-length // len(classes))
+    order = torch.cat([torch.randperm(len(classes), generator=other) for _ in range(rounds)])[:length]
+    wanted = torch.full((length,), -1)
+    for k, name in enumerate(classes):
+        images, places = (labels == name).nonzero()[:, 0], (order == k).nonzero()[:, 0]
+        pool = [
+            images[torch.randperm(len(images), generator=other)]
+            for _ in range(-(-len(places) // len(images)))
+        ]
+        wanted[places] = torch.cat([*pool, images[:0]])[: len(places)]
+    assert torch.equal(found, wanted)
 
 
 @pytest.mark.parametrize("method", [crt, lws, ncm])
@@ -280,6 +301,8 @@ def test_the_interval_of_a_group_is_of_a_mask_not_of_numbers():
     for group in (head_classes([300, 200, 5], 100), np.array([0, 1, 1]), np.array([True])):
         with pytest.raises(ValueError, match=r"expected bool of shape \(3,\)"):
             balanced_interval(by_class, n, group)
+        with pytest.raises(ValueError, match="expected bool of shape"):
+            balanced_accuracy(by_class, group)
 
 
 def test_calibration_error_by_hand():

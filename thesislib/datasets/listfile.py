@@ -288,5 +288,12 @@ def train_transform(name: str) -> transforms.Compose:
 
 
 def test_transform(name: str) -> transforms.Compose:
-    """The middle 224 pixels after the shorter side has become 256; values in [0, 1]."""
+    """The middle 224 pixels after the shorter side has become 256; values in [0, 1]. The same for each `name`.
+
+    Raises
+    ------
+    DatasetError
+        On an unknown name, with the known ones.
+    """
+    _published(name)
     return transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor()])

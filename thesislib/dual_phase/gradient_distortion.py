@@ -52,7 +52,8 @@ class GradientAngles:
 
     Two controls are taken along. *Equal weight*: each part divided by its own number of images, because a part
     that is four fifths of the batch bends the sum towards itself whatever it says. *Head sample*: as many head
-    images as there are tail images, because a mean over few images varies more whatever they are.
+    images as there are tail images (all of them where the tail has more), because a mean over few images varies more
+    whatever they are.
 
     Parameters
     ----------

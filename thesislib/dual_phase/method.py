@@ -28,7 +28,7 @@ from thesislib.checkpoints import joined_facts, weights_print
 from thesislib.dual_phase.exemplar_bank import RULES, Bank, exemplar_bank
 from thesislib.dual_phase.memory_retentive import LOSSES, memory_retentive_loss
 from thesislib.longtail.balanced_softmax import balanced_softmax_loss, log_prior
-from thesislib.longtail.frozen import Frozen, classifier_of
+from thesislib.longtail.frozen import Frozen, classifier_of, images_by_class
 from thesislib.longtail.samplers import class_aware_sampler, passes_sampler
 from thesislib.prediction import predict
 from thesislib.recipe import Recipe
@@ -147,10 +147,9 @@ def phase_one(
     """
     images, labels = head_images(train, head)
     last = model[-1] if isinstance(model, nn.Sequential) else None
-    if isinstance(last, nn.Linear) and last.out_features != len(head):
-        raise ValueError(
-            f"the model has {last.out_features} logits; expected {len(head)}, one for each head class"
-        )
+    logits = getattr(last, "out_features", len(head))
+    if logits != len(head):
+        raise ValueError(f"the model has {logits} logits; expected {len(head)}, one for each head class")
     sampler = None if length is None else passes_sampler(len(labels), length)
     facts = joined_facts({"head": [int(k) for k in head], "length": length}, options.pop("facts", None))
     return fit(model, (images, labels), recipe, sampler=sampler, facts=facts, **options)
@@ -225,8 +224,20 @@ def complete(model: nn.Sequential, head: Sequence[int], classes: int, seed: int)
         All of them.
     seed : int
         Of the new rows.
+
+    Raises
+    ------
+    ValueError
+        If `head` does not name a class for each logit, each once and of those there are.
     """
     known = model[-1]
+    named = {int(k) for k in head}
+    if torch.as_tensor([*head]).dtype == torch.bool or not len(named) == len(head) == known.out_features:
+        raise ValueError(f"head = {[*head]}; expected {known.out_features} classes, one for each logit")
+    if min(named) < 0 or max(named) >= classes:
+        raise ValueError(
+            f"head reaches from {min(named)} to {max(named)}; expected classes 0 to {classes - 1}"
+        )
     device = known.weight.device
     whole = seeded(seed, lambda: nn.Linear(known.in_features, classes)).to(known.weight)
     rows = torch.as_tensor([int(k) for k in head], device=device)
@@ -248,9 +259,18 @@ def imprint(model: nn.Sequential, train: tuple[Tensor, Tensor], head: Sequence[i
     head : sequence of int
     **options
         Of :func:`thesislib.prediction.predict`.
+
+    Raises
+    ------
+    ValueError
+        If data or head are as :func:`head_images` refuses them, or a tail class has no image.
+    TypeError
+        As :func:`head_images`.
     """
     images, labels = train
-    last, known = model[-1], [int(k) for k in head]
+    last, known = model[-1], _checked_head(train, head)
+    images_by_class(labels, last.out_features)
+    _moved(model, options)
     tail = [k for k in range(last.out_features) if k not in set(known)]
     mine = torch.isin(labels.cpu(), torch.tensor(tail, dtype=torch.int64)).nonzero()[:, 0]
     features = predict(model[:-1], images[mine.to(images.device)], **options)
@@ -288,12 +308,27 @@ def select_bank(
     seed : int
     **options
         Of :func:`thesislib.prediction.predict`.
+
+    Raises
+    ------
+    ValueError
+        If data or head are as :func:`head_images` refuses them; else as
+        :func:`~thesislib.dual_phase.exemplar_bank.exemplar_bank`.
+    TypeError
+        As :func:`head_images`.
     """
-    mine = torch.isin(train[1].cpu(), torch.as_tensor([int(k) for k in head])).nonzero()[:, 0]
+    mine = torch.isin(train[1].cpu(), torch.tensor(_checked_head(train, head))).nonzero()[:, 0]
+    _moved(model, options)
     images = train[0][mine.to(train[0].device)]
     bank = exemplar_bank(predict(model[:-1], images, **options), train[1].cpu()[mine], size, rule, seed=seed)
     selected = [mine[s] for s in bank.selected]
     return dataclasses.replace(bank, indices=mine[bank.indices], selected=selected)
+
+
+def _moved(model: nn.Sequential, options: dict[str, Any]) -> None:
+    """To the device of a prediction, as a whole: `predict` would take the shared features alone."""
+    if (device := options.get("device")) is not None:
+        model.to(device)
 
 
 class Retentive(nn.Module):

@@ -71,6 +71,11 @@ class Training:
         Steps between measurements of the gradients' angles; 0: none.
     seed : int
     device, precision : str
+
+    Raises
+    ------
+    ValueError
+        If another loss than cross-entropy is given to phase I or to a training whose angles are measured.
     """
 
     dataset: str
@@ -87,6 +92,13 @@ class Training:
     seed: int
     device: str = "cpu"
     precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.loss != "CE" and (self.angles or self.more_than is not None):
+            raise ValueError(
+                f"loss = {self.loss!r} with angles = {self.angles}, more_than = {self.more_than}; angles are "
+                "measured of cross-entropy, which phase I has too"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

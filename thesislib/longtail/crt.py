@@ -13,7 +13,8 @@ from thesislib.recipe import Recipe
 from thesislib.training import fit, seeded
 
 CRT = Recipe(epochs=10, batch=128, lr=0.2, weight_decay=5e-4, schedule="cosine", per_epoch=True)
-"""The published second stage (ImageNet-LT with batch 512; 30 epochs on iNaturalist, lr 0.1 on Places-LT)."""
+"""The second stage published for ImageNet-LT, but for batches of 512 there (30 epochs and weight decay 1e-4 on
+iNaturalist, lr 0.1 on Places-LT). The released scheduler steps before each epoch, so its last one has a rate of 0."""
 
 
 def crt(
@@ -21,8 +22,8 @@ def crt(
 ) -> nn.Sequential:
     """A new linear classifier on a model's frozen features, trained with class-aware sampling.
 
-    An epoch draws as many images as there are. The published code draws the largest class's number times the
-    number of classes: ``sampler=class_aware_sampler(labels, int(labels.bincount().max()) * classes)``.
+    An epoch draws as many images as there are; so does the released code, whose sampler would be longer. In that code
+    batch norm of the frozen backbone goes on following the batches; here features stay as they are, as the paper says.
 
     Parameters
     ----------

@@ -27,7 +27,8 @@ def focal_loss(
     ValueError
         If `gamma` is negative, or the weights are not one for each class.
     IndexError
-        Of PyTorch, as of its cross-entropy, if a label is of no class.
+        Of PyTorch, as of its cross-entropy, if a label is of no class. Its -100, a label to leave out, has a loss of 0
+        here and stays in the mean: leave such images out yourself.
     """
     if not gamma >= 0:
         raise ValueError(f"gamma = {gamma!r}; expected 0 or more")

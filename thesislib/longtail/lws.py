@@ -16,7 +16,7 @@ from thesislib.recipe import Recipe
 from thesislib.training import fit
 
 LWS = dataclasses.replace(CRT, epochs=5)
-"""The published second stage: half as long as cRT's."""
+"""As published, half as long as cRT's; see there for what differs from the released code."""
 
 
 class ClassScale(nn.Module):

@@ -64,12 +64,17 @@ def balanced_accuracy(by_class: np.ndarray, group: np.ndarray | None = None) -> 
     by_class : array of float, shape (classes,)
     group : array of bool, shape (classes,), optional
 
+    Raises
+    ------
+    ValueError
+        As :func:`balanced_interval`.
+
     Examples
     --------
     >>> balanced_accuracy(np.array([0.5, 1.0, 0.0]), np.array([True, True, False]))
     0.75
     """
-    chosen = by_class if group is None else by_class[group]
+    chosen = by_class[_mask(group, len(by_class))]
     return float(np.nanmean(chosen)) if np.isfinite(chosen).any() else float("nan")
 
 
@@ -92,11 +97,7 @@ def balanced_interval(by_class: np.ndarray, images: np.ndarray, group: np.ndarra
         If the group is no such mask; numbers of classes, as of
         :func:`~thesislib.longtail.shots.head_classes`, are none.
     """
-    chosen = np.ones(len(by_class), bool) if group is None else np.asarray(group)
-    if chosen.dtype != bool or chosen.shape != (len(by_class),):
-        found = f"{chosen.dtype} of shape {chosen.shape}"
-        raise ValueError(f"group is {found}; expected bool of shape ({len(by_class)},): np.isin makes a mask")
-    chosen = chosen & (np.asarray(images) > 0)
+    chosen = _mask(group, len(by_class)) & (np.asarray(images) > 0)
     if not chosen.any():
         return Interval(float("nan"), float("nan"), float("nan"))
     p, n, strata = by_class[chosen], np.asarray(images)[chosen], chosen.sum()
@@ -104,6 +105,14 @@ def balanced_interval(by_class: np.ndarray, images: np.ndarray, group: np.ndarra
     reach = special.ndtri(0.975) * np.sqrt((smooth * (1 - smooth) / (n + 4 / strata)).sum()) / strata
     centre = smooth.mean()
     return Interval(float(p.mean()), float(max(0, centre - reach)), float(min(1, centre + reach)))
+
+
+def _mask(group: np.ndarray | None, classes: int) -> np.ndarray:
+    chosen = np.ones(classes, bool) if group is None else np.asarray(group)
+    if chosen.dtype != bool or chosen.shape != (classes,):
+        found = f"{chosen.dtype} of shape {chosen.shape}"
+        raise ValueError(f"group is {found}; expected bool of shape ({classes},): np.isin makes a mask")
+    return chosen
 
 
 def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:

@@ -38,7 +38,7 @@ def class_aware_sampler(labels: Tensor, length: int | None = None) -> Callable[[
             f"length = {length}; expected 1 or more indices an epoch, or None for as many as labels"
         )
     classes, place = labels.unique(return_inverse=True)
-    members = [torch.nonzero(place == k)[:, 0] for k in range(len(classes))]
+    members = _places(place, len(classes))
     length = len(labels) if length is None else length
 
     def sample(epoch: int, generator: Generator) -> Tensor:
@@ -46,14 +46,18 @@ def class_aware_sampler(labels: Tensor, length: int | None = None) -> Callable[[
         rounds = -(-length // len(classes))
         order = torch.cat([torch.randperm(len(classes), generator=generator) for _ in range(rounds)])[:length]
         drawn = torch.empty(length, dtype=torch.int64)
-        for k, images in enumerate(members):
-            places = torch.nonzero(order == k)[:, 0]
+        for images, places in zip(members, _places(order, len(classes)), strict=True):
             passes = -(-len(places) // len(images))
             shuffled = [images[torch.randperm(len(images), generator=generator)] for _ in range(passes)]
             drawn[places] = torch.cat(shuffled)[: len(places)] if passes else images[:0]
         return drawn
 
     return sample
+
+
+def _places(of: Tensor, classes: int) -> tuple[Tensor, ...]:
+    """Where each class stands, in order; one sort, since a search for each of thousands of classes takes a minute."""
+    return torch.argsort(of, stable=True).split(torch.bincount(of, minlength=classes).tolist())
 
 
 def passes_sampler(count: int, length: int) -> Callable[[int, Generator], Tensor]:

@@ -118,7 +118,8 @@ def imagenet_resnet(
     """An ImageNet residual network of torchvision's blocks, from images in [0, 1] of 224 pixels.
 
     `options` are torchvision's (``groups``, ``width_per_group``). Weights are torchvision's initial ones;
-    :func:`load_torchvision` puts pre-trained ones in.
+    :func:`load_torchvision` puts pre-trained ones in. The first module normalises with ImageNet's constants; others go
+    in its place, ``model[0] = Normalise(mean, std)``.
     """
     net = imagenet.ResNet(block, list(blocks), num_classes=classes, **options)
     stem = (net.conv1, net.bn1, net.relu, net.maxpool)
