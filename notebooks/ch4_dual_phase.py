@@ -69,7 +69,7 @@ import pandas as pd
 import torch
 
 from thesislib.companion import Page
-from thesislib.companion.blocks import spread
+from thesislib.companion.blocks import searched, spread
 from thesislib.companion.figures import look
 from thesislib.datasets.longtail import TAILS, load_longtail
 from thesislib.dual_phase import experiments
@@ -619,31 +619,11 @@ page.source(phase_two, first="def loss(", last="memory_retentive_loss(")
 # On CIFAR-100-LT, where a candidate costs minutes, the search was made again on one seed, with classes drawn equally often only; its record stands below too.
 # There both controls and LWS are best at the lowest rate tried, so they may be better still. The candidates:
 
-
-# %% tags=["hide-input"]
-def searched(frame):
-    """A line a method: its candidates with mean accuracy ± standard deviation over the search's seeds, best first."""
-    rows = []
-    for (name, method), part in frame.groupby(["dataset", "method"], sort=False):
-        seeds = part.groupby("candidate", sort=False)["accuracy"]
-        best = seeds.mean().sort_values(ascending=False, kind="stable").index
-        words = [f"{one}: {spread(seeds.get_group(one))}" for one in best]
-        rows.append(
-            {
-                "dataset": name,
-                "method": method,
-                "accuracy (%), best first": "; ".join(words),
-                "seeds": part["seed"].nunique(),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
 # %% tags=["hide-input"]
 page.record(
     "extra-4.A",
     experiments.extra_4_a(settings),
-    summary=searched,
+    summary=lambda f: searched(f, "accuracy"),
     stands_for=STANDS_FOR,
 )
 

@@ -1147,6 +1147,16 @@ def test_means_as_a_table_shows_them():
     assert [mean - low, high - mean] == pytest.approx([1.96 * values.std() / 20] * 2, abs=1)
 
 
+def test_a_search_is_told_best_mean_first():
+    frame = pd.DataFrame(
+        [("digits", "a", c, s, v) for c, pair in (("x", (1, 3)), ("y", (4, 4))) for s, v in enumerate(pair)],
+        columns=["dataset", "method", "candidate", "seed", "All"],
+    )
+    (row,) = blocks.searched(frame, "All").to_dict("records")
+    assert row == {"dataset": "digits", "method": "a",
+                   "accuracy (%), best first": "y: 4.0 ± 0.0; x: 2.0 ± 1.4", "seeds": 2}  # fmt: skip
+
+
 def test_a_book_that_does_not_render_leaves_the_last_one(tmp_path):
     site = tmp_path / "html"
     site.mkdir()
@@ -1157,6 +1167,11 @@ def test_a_book_that_does_not_render_leaves_the_last_one(tmp_path):
         (site / "index.html").write_text("half")
         raise KeyboardInterrupt
     assert (site / "index.html").read_text() == "before" and len(list(tmp_path.iterdir())) == 1
+    (tmp_path / "html").rename(tmp_path / ".html-before")  # as a kill leaves them
+    site.mkdir()
+    with pytest.raises(CompanionError), book._aside(site):
+        raise CompanionError("no")
+    assert (site / "index.html").read_text() == "before"
     with book._aside(site):
         site.mkdir()
     assert not list(site.iterdir()) and len(list(tmp_path.iterdir())) == 1

@@ -83,6 +83,28 @@ def spread(values: ArrayLike) -> str:
     return f"{values.mean():.1f}{sd}"
 
 
+def searched(frame: pd.DataFrame, value: str) -> pd.DataFrame:
+    """A line a data set and method of a search: its candidates, best mean first, with their :func:`spread` over seeds.
+
+    Parameters
+    ----------
+    frame
+        With ``dataset``, ``method``, ``candidate``, ``seed`` and `value`, an accuracy in percent.
+    value
+        The column that decides.
+    """
+    import pandas as pd
+
+    rows = []
+    for (name, method), part in frame.groupby(["dataset", "method"], sort=False):
+        seeds = part.groupby("candidate", sort=False)[value]
+        best = seeds.mean().sort_values(ascending=False, kind="stable").index
+        words = "; ".join(f"{one}: {spread(seeds.get_group(one))}" for one in best)
+        found = {"accuracy (%), best first": words, "seeds": part["seed"].nunique()}
+        rows.append({"dataset": name, "method": method, **found})
+    return pd.DataFrame(rows)
+
+
 def interval(values: ArrayLike) -> str:
     """Mean of many values, images say, and its 95 % bootstrap interval; a dash for none."""
     import numpy as np

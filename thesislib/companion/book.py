@@ -53,8 +53,9 @@ def build(profile: str) -> tuple[Path, bool]:
 def _aside(folder: Path) -> Iterator[None]:
     """Put a folder out of the way; back again if what takes its place does not come about."""
     before = folder.with_name(f".{folder.name}-before")
-    if folder.exists():
-        shutil.rmtree(before, ignore_errors=True)
+    if before.exists():  # a killed process left it, and half of what was to take its place
+        shutil.rmtree(folder, ignore_errors=True)
+    elif folder.exists():
         folder.rename(before)
     try:
         yield
